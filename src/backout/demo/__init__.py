@@ -1,0 +1,1 @@
+"""The living world of the demo."""

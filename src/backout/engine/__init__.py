@@ -1,0 +1,1 @@
+"""Our journal and durable execution: stories advance here, step by step."""

@@ -1,0 +1,1 @@
+"""The nouns of the runbook: frozen records, standard library only."""

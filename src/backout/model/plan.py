@@ -1,0 +1,204 @@
+"""The plan of a back-out, what its rehearsal showed, and the proposal people approve."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from backout.model.loss import Loss, SchemaDifference
+from backout.model.statement import Statement
+from backout.model.target import TargetIdentity
+
+
+class Strategy(StrEnum):
+    """The ways to undo; F is for a migration that was applied only in part."""
+
+    A = "A"
+    B = "B"
+    C = "C"
+    D = "D"
+    F = "F"
+
+    @property
+    def words(self) -> str:
+        return {
+            "A": "down, values kept",
+            "B": "restore and merge",
+            "C": "application first",
+            "D": "repair in place",
+            "F": "finish or clean up",
+        }[self.value]
+
+
+class Verdict(StrEnum):
+    """What `propose` says of a strategy (see `docs/reference/verdicts.md`)."""
+
+    RECOMMENDED = "recommended"
+    POSSIBLE = "possible"
+    ADVISED_AGAINST = "advised against"
+    REFUSED = "refused"
+    NOT_EXECUTABLE = "not executable"
+
+
+class KeepHow(StrEnum):
+    """How the values of one table are kept inside the tool's own transaction."""
+
+    COLUMNS = "columns"
+    """Copy key and columns before the first writing statement."""
+    WHOLE_TABLE = "whole table"
+    """Copy every row before the first writing statement (DROP TABLE, TRUNCATE)."""
+    CHANGED_ROWS = "changed rows"
+    """Catch deleted and changed rows by statement triggers made in the same transaction."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """What to keep of one table. Names as they are before the down."""
+
+    table: str
+    """Quoted and schema-qualified, ready for SQL."""
+    oid_on_target: int
+    how: KeepHow
+    key: tuple[str, ...]
+    """Key columns (unquoted names); empty = no key, whole rows are kept."""
+    columns: tuple[str, ...]
+    """Columns to keep besides the key (unquoted); for WHOLE_TABLE all of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Budgets:
+    """Limits that the plan carries and the approval covers, in seconds unless named otherwise."""
+
+    lock_timeout: float = 0.2
+    lock_patience: float = 120.0
+    lock_hold: float = 1.0
+    statement_timeout: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class LockSeen:
+    """A lock that the rehearsal saw the down hold."""
+
+    table: str
+    mode: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One way to back out, ready to be rehearsed."""
+
+    strategy: Strategy
+    migrations: tuple[str, ...]
+    """Names, newest first, in the order they will be undone; the last is the offending one."""
+    to_position: int
+    """Position in the history that must remain (0 = nothing applied)."""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """What happened when a plan ran on a clone of the proven copy, through the real tool."""
+
+    strategy: Strategy
+    copy: str
+    tool: str
+    environment_digest: str
+    succeeded: bool
+    failure: str
+    """The tool's and the server's own words when it failed; empty otherwise."""
+    statements: tuple[Statement, ...]
+    transactions: int
+    losses: tuple[Loss, ...]
+    keeps: tuple[Keep, ...]
+    schema_after: str
+    """Digest of the schema the rehearsal ended with = the expected schema of `verify`."""
+    schema_before_up: str
+    """Digest of the schema before the up, when it is known; else empty."""
+    schema_differences: tuple[SchemaDifference, ...]
+    """Against the schema before the up; else against down -> up -> the schema of now."""
+    differences_basis: str
+    """`before the up`, `round trip` or `unknown`."""
+    locks: tuple[LockSeen, ...]
+    rewrites: tuple[str, ...]
+    non_transactional: tuple[str, ...]
+    seconds: float
+    locked_seconds: float
+    wal_bytes: int
+    kept_values: int
+    """Values that the second pass, with keeping on, found in the kept tables."""
+    kept_equals_destroyed: bool
+    not_measured: tuple[str, ...] = ()
+    touched: tuple[str, ...] = ()
+    attributes_after: tuple[tuple[str, str], ...] = ()
+    """For every table of the plan: name before the down and its attribute list after it; the commit gate
+    compares them."""
+    history_in_transaction: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One row of the strategy table of a proposal."""
+
+    strategy: Strategy
+    verdict: Verdict
+    reason: str
+    lost: int | None
+    kept: int | None
+    pause_seconds: float | None
+    total_seconds: float | None
+    missing: str = ""
+    would_change: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedMigration:
+    """A migration of a proposal, as it was when it was rehearsed."""
+
+    name: str
+    sha256: str
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotRef:
+    """The proven snapshot a proposal stands on."""
+
+    id: str
+    sha256: str
+    lsn: str
+    scope: str
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """The document that people approve; its digest is SHA-256 over its canonical JSON.
+
+    Fields are settled by the contract of the digest: whatever differs on re-computation, except
+    `loss` counts, voids the approvals.
+    """
+
+    schema_version: int
+    incident: str
+    round: int
+    target: TargetIdentity
+    target_name: str
+    environment: str
+    migrations: tuple[PlannedMigration, ...]
+    strategy: Strategy
+    statements: tuple[str, ...]
+    schema_fingerprint: str
+    expected_schema: str
+    loss: tuple[Loss, ...]
+    keeps: tuple[Keep, ...]
+    accept_by_name: tuple[str, ...]
+    snapshot: SnapshotRef
+    rehearsal_copy: str
+    tool: str
+    environment_digest: str
+    validation_digest: str
+    allowed_signers_digest: str
+    budgets: Budgets
+    window: str
+    expires_at: str
+    requested_by: str

@@ -1,0 +1,1 @@
+"""One folder per runbook section: gather reads, decide judges, act changes."""

@@ -1,0 +1,1 @@
+"""What backout asks of the world: one Protocol a file, its contract in prose."""

@@ -1,0 +1,1 @@
+"""The PostgreSQL room: everything that speaks to a server, and nothing that decides."""

@@ -1,0 +1,136 @@
+"""Open sessions of ours: pinned settings, a name on the server, errors that help."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.rows import TupleRow
+
+from backout.errors import ConfigurationError, NeighbourUnreachable
+from backout.model.target import SessionIdentity, TargetIdentity
+
+Session = psycopg.Connection[TupleRow]
+
+# search_path: an unqualified built-in was hijacked by `public.length(varchar)` in a trial.
+# row_security off turns silently filtered rows into an error. The rest pins every text form.
+PINNED: Mapping[str, str] = {
+    "search_path": "pg_catalog",
+    "row_security": "off",
+    "timezone": "UTC",
+    "datestyle": "ISO, MDY",
+    "intervalstyle": "postgres",
+    "extra_float_digits": "1",
+    "bytea_output": "hex",
+    "client_encoding": "UTF8",
+    "standard_conforming_strings": "on",
+    "lock_timeout": "5s",
+    "idle_in_transaction_session_timeout": "0",
+}
+
+
+def place(dsn: str) -> str:
+    """`role @ host:port/database` of a connection string: all of it that may be shown."""
+    parts = _parts(dsn)
+    host = parts.get("hostaddr") or parts.get("host") or "local socket"
+    return f"{parts.get('user', '?')} @ {host}:{parts.get('port', 5432)}/{parts.get('dbname', '?')}"
+
+
+def _parts(dsn: str) -> dict[str, object]:
+    try:
+        return dict(conninfo_to_dict(dsn))
+    except psycopg.ProgrammingError:
+        raise ConfigurationError(
+            "the connection string cannot be parsed (its text is not shown: it may hold a password)",
+            next="correct it, then: backout doctor",
+        ) from None
+
+
+def with_database(dsn: str, database: str) -> str:
+    """The same connection string for another database."""
+    _parts(dsn)
+    return make_conninfo(dsn, dbname=database)
+
+
+def open_session(
+    dsn: str, application_name: str, *, autocommit: bool = True, statement_timeout_ms: int = 0
+) -> Session:
+    """Open a pinned session.
+
+    Raises `ConfigurationError` for a refused login or unknown database, `NeighbourUnreachable` when
+    nobody answers; neither shows the connection string.
+    """
+    _parts(dsn)
+    settings = {**PINNED, "statement_timeout": str(statement_timeout_ms)}
+    try:
+        session: Session = psycopg.connect(
+            dsn, application_name=application_name, connect_timeout=10, autocommit=True
+        )
+    except psycopg.OperationalError as error:
+        raise explain_refusal(error, dsn) from None
+    for name, value in settings.items():
+        session.execute("SELECT pg_catalog.set_config(%s, %s, false)", (name, value))
+    _notice_dead_client(session)
+    session.autocommit = autocommit
+    return session
+
+
+def _notice_dead_client(session: Session) -> None:
+    """Let the server end our statement soon after we die, where it can (14+, not on every platform)."""
+    try:
+        session.execute("SELECT pg_catalog.set_config('client_connection_check_interval', '500ms', false)")
+    except psycopg.Error:
+        if not session.autocommit:
+            session.rollback()
+
+
+def explain_refusal(error: psycopg.OperationalError, dsn: str) -> ConfigurationError | NeighbourUnreachable:
+    """The error of a failed login in words that help, without the connection string."""
+    text = str(error)
+    where = place(dsn)
+    role = _parts(dsn).get("user", "the role")
+    for sign, what in (
+        ("password authentication failed", f"the server refused the password of {role}"),
+        ("no password supplied", f"the server wants a password of {role} and none was given"),
+        ("does not exist", _last_line(text)),
+        ("no pg_hba.conf entry", "the server's pg_hba.conf has no entry that lets this login in"),
+        ("certificate verify failed", "the server's certificate could not be verified"),
+        ("SSL", _last_line(text)),
+    ):
+        if sign in text:
+            return ConfigurationError(
+                what,
+                where=where,
+                intact="everything; no statement was sent",
+                next="correct the DSN, then: backout doctor",
+            )
+    return NeighbourUnreachable(
+        f"the database does not answer: {_last_line(text)}",
+        where=where,
+        intact="everything; no statement was sent",
+        next="check host, port and network, then: backout doctor",
+    )
+
+
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
+    return lines[-1].removeprefix("FATAL:").strip() if lines else "no reason given"
+
+
+def identify(session: Session) -> SessionIdentity:
+    """Who answers: read from the server itself, never from the connection string."""
+    row = session.execute(
+        """SELECT c.system_identifier::text, p.timeline_id, pg_catalog.current_database(), d.oid::bigint,
+                  coalesce(pg_catalog.host(pg_catalog.inet_server_addr()), ''),
+                  pg_catalog.pg_postmaster_start_time()::text,
+                  pg_catalog.current_setting('server_version_num')::int,
+                  pg_catalog.pg_is_in_recovery(), current_user::text
+           FROM pg_catalog.pg_control_system() c, pg_catalog.pg_control_checkpoint() p,
+                pg_catalog.pg_database d
+           WHERE d.datname = pg_catalog.current_database()"""
+    ).fetchone()
+    assert row is not None
+    info = session.info
+    target = TargetIdentity(row[0], row[1], row[2], row[3], info.host or "local socket", info.port)
+    return SessionIdentity(target, row[4], row[5], row[6], row[7], row[8])

@@ -1,0 +1,222 @@
+"""Start and stop private PostgreSQL servers: isolated, throw-away, never reachable from outside."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from backout.errors import NeighbourUnreachable
+from backout.postgres.binaries import Binaries
+
+# A copy must not reach the world: it would archive over production's WAL, or take over the slot of a
+# subscription (both measured). So these come before the first start of anything we run.
+ISOLATION: Mapping[str, str] = {
+    "archive_mode": "off",
+    "primary_conninfo": "",
+    "max_logical_replication_workers": "0",
+    "synchronous_standby_names": "",
+    "shared_preload_libraries": "",
+    "cluster_name": "backout-scratch",
+}
+# Speed for data that is thrown away. Never for an instance that may become production.
+THROW_AWAY: Mapping[str, str] = {
+    "fsync": "off",
+    "full_page_writes": "off",
+    "synchronous_commit": "off",
+    "autovacuum": "off",
+    "max_wal_size": "2GB",
+    "shared_buffers": "64MB",
+    "maintenance_work_mem": "128MB",
+}
+_SERVICE_USERS = ("backout", "postgres", "nobody")
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where one private server lives; the socket directory is short (107-byte limit of sockets)."""
+
+    binaries: Binaries
+    data: Path
+    socket_directory: Path
+    port: int
+    user: str = "backout"
+    tcp: bool = False
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+    def conninfo(self, database: str, **more: str) -> str:
+        """libpq connection string over the private socket (peer of ours, no password)."""
+        parts = {"host": str(self.socket_directory), "port": str(self.port), "user": self.user}
+        parts |= {"dbname": database, **more}
+        return " ".join(f"{name}='{_quoted(value)}'" for name, value in parts.items())
+
+
+def _quoted(value: str) -> str:
+    return value.replace("\\", "\\\\").replace("'", "\\'")
+
+
+def service_user() -> str | None:
+    """The unprivileged account that runs servers when we are root (PostgreSQL refuses root), else None.
+
+    Raises `NeighbourUnreachable` when root has no such account to use.
+    """
+    if os.geteuid() != 0:
+        return None
+    for name in _SERVICE_USERS:
+        try:
+            pwd.getpwnam(name)
+        except KeyError:
+            continue
+        return name
+    raise NeighbourUnreachable(
+        "PostgreSQL refuses to run as root and no unprivileged account was found",
+        next="useradd --system backout, then the same command again",
+    )
+
+
+def private_directory(prefix: str) -> Path:
+    """A short private directory that the service user may enter."""
+    directory = Path(tempfile.mkdtemp(prefix=prefix, dir="/tmp"))  # noqa: S108 - sockets need a short path
+    give(directory)
+    return directory
+
+
+def give(path: Path) -> None:
+    """Hand a file or directory to the service user when we are root."""
+    user = service_user()
+    if user is not None:
+        entry = pwd.getpwnam(user)
+        os.chown(path, entry.pw_uid, entry.pw_gid)
+
+
+def run_program(
+    arguments: list[str], *, timeout: float = 120, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a server program as the unprivileged user; output captured, never raises on its exit code."""
+    user = service_user()
+    # Inherited PG* variables would silently point client programs at another server.
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("PG")} | dict(environment or {})
+    if user is None:
+        return subprocess.run(  # noqa: S603
+            arguments, capture_output=True, text=True, timeout=timeout, env=clean, check=False
+        )
+    entry = pwd.getpwnam(user)
+    return subprocess.run(  # noqa: S603
+        arguments,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        env=clean | {"HOME": "/tmp"},  # noqa: S108
+        user=entry.pw_uid,
+        group=entry.pw_gid,
+        extra_groups=[],
+        cwd="/",
+        check=False,
+    )
+
+
+def reachable(binaries: Binaries) -> Binaries:
+    """An installation that the service user can execute.
+
+    A wheel below /root (mode 700) cannot be entered by another account, so its files (and the sibling
+    `.libs` directory, which a relative rpath needs) are copied once to a place it can reach.
+    """
+    if service_user() is None or binaries.origin != "wheel" or _enterable(binaries.directory):
+        return binaries
+    package = binaries.directory.parent.parent
+    base = Path("/var/tmp") / f"backout-pg-{os.stat(package).st_ino}-{binaries.version}"  # noqa: S108, PTH116
+    if not (base / ".complete").exists():
+        partial = Path(tempfile.mkdtemp(prefix="backout-pg-", dir="/var/tmp"))  # noqa: S108
+        partial.chmod(0o755)
+        for source in (package, package.with_name(package.name + ".libs")):
+            if source.exists():
+                shutil.copytree(source, partial / source.name, symlinks=True)
+        (partial / ".complete").touch()
+        try:
+            partial.rename(base)
+        except OSError:  # another process was first
+            shutil.rmtree(partial, ignore_errors=True)
+    inner = base / package.name / binaries.directory.parent.name / "bin"
+    return Binaries(inner, binaries.major, binaries.version, binaries.origin)
+
+
+def _enterable(path: Path) -> bool:
+    return all((p.stat().st_mode & 0o005) == 0o005 for p in (path, *path.parents))
+
+
+def create(layout: Layout, *, encoding: str = "UTF8", locale: str = "C") -> None:
+    """initdb with trust over the private socket only, plus isolation settings; idempotent."""
+    if (layout.data / "PG_VERSION").exists():
+        return
+    layout.data.parent.mkdir(parents=True, exist_ok=True)
+    layout.data.mkdir(mode=0o700, exist_ok=True)
+    give(layout.data)
+    made = run_program(
+        [
+            layout.binaries.program("initdb"),
+            f"--pgdata={layout.data}",
+            f"--username={layout.user}",
+            f"--encoding={encoding}",
+            f"--locale={locale}",
+            "--auth=trust",
+            "--no-instructions",
+            "--no-sync",
+        ]
+    )
+    if made.returncode != 0:
+        raise NeighbourUnreachable(
+            f"initdb failed: {made.stderr.strip().splitlines()[-1] if made.stderr.strip() else 'no output'}",
+            where=str(layout.data),
+        )
+    with (layout.data / "postgresql.auto.conf").open("a") as conf:
+        for name, value in {**ISOLATION, **THROW_AWAY, **layout.settings}.items():
+            conf.write(f"{name} = '{_quoted(value)}'\n")
+
+
+def start(layout: Layout, *, timeout: float = 60) -> None:
+    """Start the server and wait until it answers; a running one is left alone."""
+    if is_running(layout):
+        return
+    layout.socket_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    give(layout.socket_directory)
+    listen = "127.0.0.1" if layout.tcp else ""
+    options = f"-c listen_addresses='{listen}' -c port={layout.port} "
+    options += f"-c unix_socket_directories='{layout.socket_directory}'"
+    log = layout.data / "server.log"
+    done = run_program(
+        [
+            layout.binaries.program("pg_ctl"),
+            *("start", "-w", "-s", f"-t{int(timeout)}"),
+            *(f"-D{layout.data}", f"-l{log}", f"-o{options}"),
+        ],
+        timeout=timeout + 10,
+    )
+    if done.returncode != 0 or not is_running(layout):
+        tail = " / ".join(log.read_text().splitlines()[-3:]) if log.exists() else done.stderr.strip()
+        raise NeighbourUnreachable(f"the private server did not start: {tail}", where=str(layout.data))
+
+
+def is_running(layout: Layout) -> bool:
+    """Whether a postmaster of this data directory lives (asked from pg_ctl, not from the pid file)."""
+    if not (layout.data / "postmaster.pid").exists():
+        return False
+    return run_program([layout.binaries.program("pg_ctl"), "status", f"-D{layout.data}"]).returncode == 0
+
+
+def stop(layout: Layout, *, mode: str = "immediate") -> None:
+    """Stop the server; `immediate` for throw-away data, `fast` for an orderly end. Idempotent."""
+    run_program([layout.binaries.program("pg_ctl"), "stop", "-w", "-s", f"-m{mode}", f"-D{layout.data}"])
+
+
+def destroy(layout: Layout) -> None:
+    """Stop the server and remove its files; raises `NeighbourUnreachable` when something is left."""
+    stop(layout)
+    shutil.rmtree(layout.data, ignore_errors=True)
+    shutil.rmtree(layout.socket_directory, ignore_errors=True)
+    if layout.data.exists():
+        raise NeighbourUnreachable("files of a private server could not be removed", where=str(layout.data))

@@ -1,0 +1,1 @@
+"""Real servers and worlds for tests, ours and those of adapters that others write."""

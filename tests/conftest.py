@@ -1,0 +1,59 @@
+"""Servers for all tests: one private server per major version, started when first asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from backout.testing.servers import RealServer, available_majors, start_server, stop_server
+
+_running: dict[int, RealServer] = {}
+
+
+def server_of(major: int) -> RealServer:
+    if major not in _running:
+        _running[major] = start_server(major)
+    return _running[major]
+
+
+def pytest_report_header() -> str:
+    return f"postgresql majors on this machine: {', '.join(map(str, available_majors())) or 'none'}"
+
+
+def pytest_sessionfinish() -> None:
+    for server in _running.values():
+        stop_server(server)
+    _running.clear()
+
+
+@pytest.fixture(params=[16, 18], ids=["pg16", "pg18"])
+def pg(request: pytest.FixtureRequest) -> RealServer:
+    """Each of the two major versions that every machine has (from the wheel)."""
+    if request.param not in available_majors():
+        pytest.skip(f"PostgreSQL {request.param} is not on this machine")
+    return server_of(request.param)
+
+
+@pytest.fixture
+def pg16() -> RealServer:
+    return server_of(16)
+
+
+@pytest.fixture
+def pg18() -> RealServer:
+    return server_of(18)
+
+
+@pytest.fixture
+def database(pg: RealServer) -> Iterator[str]:
+    """A fresh database on each major version; see `connection`."""
+    with pg.database() as name:
+        yield name
+
+
+@pytest.fixture
+def connection(pg: RealServer, database: str) -> Iterator[psycopg.Connection]:
+    with pg.connect(database) as opened:
+        yield opened
