@@ -81,7 +81,7 @@ def service_user() -> str | None:
 
 def private_directory(prefix: str) -> Path:
     """A short private directory that the service user may enter."""
-    directory = Path(tempfile.mkdtemp(prefix=prefix, dir="/tmp"))  # noqa: S108 - sockets need a short path
+    directory = Path(tempfile.mkdtemp(prefix=prefix, dir="/tmp"))
     give(directory)
     return directory
 
@@ -131,7 +131,7 @@ def reachable(binaries: Binaries) -> Binaries:
     package = binaries.directory.parent.parent
     base = Path("/var/tmp") / f"backout-pg-{os.stat(package).st_ino}-{binaries.version}"  # noqa: S108, PTH116
     if not (base / ".complete").exists():
-        partial = Path(tempfile.mkdtemp(prefix="backout-pg-", dir="/var/tmp"))  # noqa: S108
+        partial = Path(tempfile.mkdtemp(prefix="backout-pg-", dir="/var/tmp"))
         partial.chmod(0o755)
         for source in (package, package.with_name(package.name + ".libs")):
             if source.exists():
