@@ -48,6 +48,17 @@ class Run(Protocol):
         """All signals `name` of this round, oldest first."""
         ...
 
+    def earlier(self, key: str, returns: type[T]) -> T | None:
+        """The newest result of this step in an earlier round, for what stays valid over rounds."""
+        ...
+
+    def result(self, key: str, returns: type[T]) -> T | None:
+        """The recorded result of a step of this story, without running it."""
+        ...
+
+    @property
+    def actor(self) -> str: ...
+
     def decide(self, key: str, body: Mapping[str, Any]) -> None:
         """Journal a decision once (replays write nothing)."""
         ...
