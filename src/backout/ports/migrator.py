@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
-
-from psycopg import Connection
+from typing import TYPE_CHECKING, Protocol
 
 from backout.model.check import Check
 from backout.model.migration import History, MigrationFile
+
+if TYPE_CHECKING:  # a port names the driver's types and never loads the driver
+    from psycopg import Connection
 
 
 @dataclass(frozen=True, slots=True)
