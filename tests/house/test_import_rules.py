@@ -28,7 +28,7 @@ VIOLATIONS = {
         "A room imports only",
     ),
     "the driver leaves its rooms": ("render/_bad.py", "import psycopg", "A room imports only"),
-    "a second importer of the parser": ("sql/_bad.py", "import postgast", "A room imports only"),
+    "a second importer of the parser": ("phases/_one/_bad.py", "import postgast", "A room imports only"),
     "a package nobody put on a line": ("phases/_one/_bad.py", "import pydantic", "A room imports only"),
     "a decision looks at the clock": ("phases/_one/decide.py", "import time", "Decisions and the merge"),
     "a decision speaks to a port": (
