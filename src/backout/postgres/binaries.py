@@ -57,7 +57,8 @@ def _version(directory: Path) -> str | None:
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    found = re.search(r"(\d+)(?:\.(\d+))?", answer.stdout.split(")")[-1])
+    # "postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)": distributions add a word of their own at the end
+    found = re.search(r"(\d+)(?:\.(\d+))?", answer.stdout.partition(")")[2])
     return found.group(0) if found else None
 
 
