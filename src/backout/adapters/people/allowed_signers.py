@@ -114,6 +114,8 @@ def _fields(text: str) -> list[str]:
 
 
 def _names(field: str) -> tuple[str, ...]:
+    if field in KINDS:
+        raise Malformed("it begins with a key, as a .pub file does; the name of the person belongs before it")
     names = tuple(field.strip('"').split(","))
     for name in names:
         if not name or not name.isprintable():

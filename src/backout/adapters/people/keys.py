@@ -59,8 +59,13 @@ def make_key(path: Path, comment: str) -> str:
     key = ed25519.Ed25519PrivateKey.generate()
     public = f"{public_key_of(key).line} {comment}"
     private = key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
-    _write_new(path.with_name(path.name + ".pub"), public.encode() + b"\n", 0o644)
-    _write_new(path, private, 0o600)
+    public_path = path.with_name(path.name + ".pub")
+    _write_new(public_path, public.encode() + b"\n", 0o644)
+    try:
+        _write_new(path, private, 0o600)
+    except ConfigurationError:
+        public_path.unlink()
+        raise
     return public
 
 
