@@ -150,6 +150,14 @@ def test_an_encrypted_key_that_cannot_be_opened_is_refused_with_the_way_through_
         assert "battery" not in caught.value.what
 
 
+def test_an_old_dsa_key_is_refused_without_a_warning_on_the_screen(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    if keygen("-q", "-t", "dsa", "-N", "", "-f", str(file)).returncode != 0:
+        pytest.skip("this OpenSSH makes no DSA keys any more")
+    with pytest.raises(Refused, match="keys of its kind cannot approve"):
+        read_private_key(file)
+
+
 def test_openssh_reads_our_file_of_enrolled_people(tmp_path: Path) -> None:
     signers = tmp_path / "signers"
     public = make_key(tmp_path / "key", "jonas@laptop")

@@ -6,7 +6,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from backout.adapters.people import sshsig
 from backout.adapters.people.keys import allowed_signers_line, make_key, read_private_key
@@ -185,6 +187,25 @@ def test_files_that_hold_no_usable_key_are_refused_without_a_traceback(tmp_path:
         file.chmod(0o600)
         with pytest.raises(Refused):
             sshsig.public_key_of(read_private_key(file))
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        ed448.Ed448PrivateKey.generate(),
+        dsa.generate_private_key(1024),
+        ec.generate_private_key(ec.SECP256K1()),
+    ],
+    ids=["ed448", "dsa", "secp256k1"],
+)
+def test_keys_of_other_kinds_are_refused(key: PrivateKeyTypes, people: People, tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    file.chmod(0o600)
+    with pytest.raises(Refused) as caught:
+        people.sign_with_key("jonas", MESSAGE, file)
+    assert "this key" in caught.value.what
+    assert caught.value.next.endswith("ssh-keygen -t ed25519")
 
 
 def test_the_public_half_and_a_missing_file_are_named_as_what_they_are(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import stat
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
     load_ssh_private_key,
 )
+from cryptography.utils import CryptographyDeprecationWarning
 
 from backout.adapters.people.public_keys import KINDS
 from backout.adapters.people.signatures import PrivateKey
@@ -44,9 +46,9 @@ def read_private_key(path: Path, ask: AskPassphrase | None = None) -> PrivateKey
     except TypeError:  # how the library says that the key is encrypted
         key = _load_encrypted(path, data, ask)
     except (ValueError, UnsupportedAlgorithm):
-        raise _unusable(path, "it holds no private key that can be used from a file") from None
+        raise _unusable(path, "it is damaged or a hardware key, which signs through ssh-agent") from None
     if not isinstance(key, ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey):
-        raise _unusable(path, "keys of its kind cannot approve")
+        raise _unusable(path, "keys of its kind cannot approve", "enrol another: ssh-keygen -t ed25519")
     return key
 
 
@@ -75,9 +77,11 @@ def allowed_signers_line(name: str, public_line: str) -> str:
 
 
 def _load(data: bytes, password: bytes | None) -> object:
-    if _OPENSSH in data:
-        return load_ssh_private_key(data, password)
-    return load_pem_private_key(data, password)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CryptographyDeprecationWarning)  # DSA keys: refused by the caller
+        if _OPENSSH in data:
+            return load_ssh_private_key(data, password)
+        return load_pem_private_key(data, password)
 
 
 def _load_encrypted(path: Path, data: bytes, ask: AskPassphrase | None) -> object:
@@ -94,12 +98,12 @@ def _load_encrypted(path: Path, data: bytes, ask: AskPassphrase | None) -> objec
         ) from None
 
 
-def _unusable(path: Path, why: str) -> Refused:
+def _unusable(path: Path, why: str, next: str = "") -> Refused:
     return Refused(
         f"this key file cannot sign: {why}",
         where=str(path),
         intact=_INTACT,
-        next=f"ssh-add {shlex.quote(str(path))}",
+        next=next or f"ssh-add {shlex.quote(str(path))}",
     )
 
 

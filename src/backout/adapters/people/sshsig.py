@@ -63,11 +63,15 @@ def armour(public_blob: bytes, signature: bytes, namespace: str) -> str:
 
 def public_key_of(private_key: PrivateKey) -> PublicKey:
     """The public half; Refused for a key of a kind or size that may not approve."""
-    line = private_key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
     try:
+        line = private_key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
         return public_keys.parse(base64.b64decode(line.split()[1]))
-    except Malformed as problem:
-        raise Refused(f"this key cannot sign: {problem}", intact="nothing was signed") from None
+    except ValueError as problem:  # Malformed, or a curve for which SSH has no name
+        raise Refused(
+            f"this key cannot sign: {problem}",
+            intact="nothing was signed",
+            next="enrol another key on a calm day: ssh-keygen -t ed25519",
+        ) from None
 
 
 def _dearmour(armoured: str) -> bytes:
