@@ -225,15 +225,28 @@ def make_environment(docs: bool) -> None:
     forget("environment", "docs")
     if not stamped("place", str(ROOT)) and (STAMPS / "place").exists():
         shutil.rmtree(VENV, ignore_errors=True)  # the checkout was moved: every script points elsewhere
-    extras = [word for extra in EXTRAS for word in ("--extra", extra)]
     with_docs = docs or had_docs
+    extras = [word for extra in EXTRAS for word in ("--extra", extra)]
     groups = ["--group", "docs"] if with_docs else []
-    command: list[str | Path] = [uv, "sync", "--locked", "--python", base_python(), *extras, *groups]
-    patiently("installing the locked packages into .venv", command, VENV, child_environment())
+    sync([uv, "sync", "--locked", "--python", base_python(), *extras, *groups])
     write_stamp("place", str(ROOT))
     write_stamp("environment", value)
     if with_docs:
         write_stamp("docs", value)
+
+
+def sync(command: list[str | Path]) -> None:
+    """Run `uv sync`; without a network a checkout that was moved or edited is served from uv's cache."""
+    env = child_environment()
+    try:
+        patiently("installing the locked packages into .venv", command, VENV, env)
+    except SetupFailed as failure:
+        try:
+            patiently(
+                "that failed; once more with what this machine has kept", [*command, "--offline"], VENV, env
+            )
+        except SetupFailed:
+            raise failure from None
 
 
 # ── node ────────────────────────────────────────────────────────────────────────────────────────────────
