@@ -11,8 +11,6 @@ version = release = installed_version("backout")
 extensions = ["myst_parser"]
 source_suffix = {".md": "markdown"}
 exclude_patterns = ["_build"]
-# A section may wait for its first page: its contents list is then empty, which is no mistake.
-suppress_warnings = ["toc.empty_glob"]
 
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
