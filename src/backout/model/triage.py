@@ -114,7 +114,7 @@ class Triage:
     up: tuple[Statement, ...]
     down: tuple[Statement, ...]
     captured: str
-    """How the statements are known: `captured on a schema-only copy`, `read from the file`, `unknown: ...`."""
+    """How they are known: `captured on a schema-only copy`, `read from the file`, `unknown: ...`."""
     touched: tuple[Touched, ...]
     blockers: tuple[Blocker, ...]
     invalid_indexes: tuple[InvalidIndex, ...]
