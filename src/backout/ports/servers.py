@@ -22,6 +22,16 @@ class SourceFacts:
     extensions: tuple[tuple[str, str], ...]
     """(name, version) of every installed extension except plpgsql."""
     size_bytes: int
+    locale: str = ""
+    """Locale of the ICU or builtin provider; empty for libc."""
+    system_identifier: str = ""
+    postmaster_started: str = ""
+    """With `system_identifier`: tells the source itself from a physical copy of it."""
+    on_this_machine: bool = False
+    """The server was reached over a local socket or an address of this machine."""
+    data_directory: str = ""
+    """Empty when the role may not see it."""
+    max_wal_size_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from backout.errors import NeighbourUnreachable
@@ -38,6 +39,15 @@ _SERVICE_USERS = ("backout", "postgres", "nobody")
 
 
 @dataclass(frozen=True, slots=True)
+class Launcher:
+    """Stands before a server program so that it starts in a network namespace of its own."""
+
+    prefix: tuple[str, ...]
+    drops_root: bool
+    """True when the prefix itself changes from root to the service user."""
+
+
+@dataclass(frozen=True, slots=True)
 class Layout:
     """Where one private server lives; the socket directory is short (107-byte limit of sockets)."""
 
@@ -48,6 +58,8 @@ class Layout:
     user: str = "backout"
     tcp: bool = False
     settings: Mapping[str, str] = field(default_factory=dict)
+    launcher: Launcher | None = None
+    """What cuts the server off the network; None = it sees the network of this machine."""
 
     def conninfo(self, database: str, **more: str) -> str:
         """libpq connection string over the private socket (peer of ours, no password)."""
@@ -120,6 +132,43 @@ def run_program(
     )
 
 
+def _launch(
+    launcher: Launcher | None, arguments: list[str], *, timeout: float
+) -> subprocess.CompletedProcess[str]:
+    if launcher is None:
+        return run_program(arguments, timeout=timeout)
+    whole = [*launcher.prefix, *arguments]
+    if not launcher.drops_root:
+        return run_program(whole, timeout=timeout)
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("PG")} | {"HOME": "/tmp"}  # noqa: S108
+    return subprocess.run(  # noqa: S603
+        whole, capture_output=True, text=True, timeout=timeout, env=clean, cwd="/", check=False
+    )
+
+
+@cache
+def find_launcher() -> Launcher | None:
+    """The way to start a program without a network that works on this machine, tried with `true`.
+
+    A user namespace needs no right where the system allows it; root can do without one. Sockets in the
+    file system still work across network namespaces, so we reach the server and it reaches nobody.
+    """
+    plain = Launcher(("unshare", "--user", "--map-current-user", "--net", "--"), drops_root=False)
+    candidates = [plain]
+    user = service_user()
+    if user is not None:
+        entry = pwd.getpwnam(user)
+        become = ("setpriv", f"--reuid={entry.pw_uid}", f"--regid={entry.pw_gid}", "--clear-groups", "--")
+        candidates.append(Launcher(("unshare", "--net", "--", *become), drops_root=True))
+    for launcher in candidates:
+        try:
+            if _launch(launcher, ["true"], timeout=10).returncode == 0:
+                return launcher
+        except (OSError, subprocess.SubprocessError):
+            continue
+    return None
+
+
 def reachable(binaries: Binaries) -> Binaries:
     """An installation that the service user can execute.
 
@@ -188,7 +237,8 @@ def start(layout: Layout, *, timeout: float = 60) -> None:
     options = f"-c listen_addresses='{listen}' -c port={layout.port} "
     options += f"-c unix_socket_directories='{layout.socket_directory}'"
     log = layout.data / "server.log"
-    done = run_program(
+    done = _launch(
+        layout.launcher,
         [
             layout.binaries.program("pg_ctl"),
             *("start", "-w", "-s", f"-t{int(timeout)}"),
