@@ -51,6 +51,7 @@ class Diagnostics:
 class Execution:
     """The result of carrying out a plan. `outcome` is what history and schema say, never the tool."""
 
+    strategy: str
     outcome: Outcome
     tool: str
     tool_exit: int
@@ -66,6 +67,8 @@ class Execution:
     committed_at: str
     how: str
     """`executed`, or `found done` when a resumed step looked and found the effect."""
+    untouched: int = 0
+    """Tables that the commit gate saw unwritten, with the same files."""
     diagnostics: Diagnostics | None = None
 
 

@@ -1,0 +1,170 @@
+"""The verbs that advance an incident: open, propose, run, resume, verify."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from backout.app import lock
+from backout.app.containment import holds, next_prefix
+from backout.app.desk import Desk
+from backout.app.results import Opened, Proposed, Ran, Verified
+from backout.errors import ApprovalVoid, BackoutError, Refused, Waiting
+from backout.model.check import all_good
+from backout.model.execution import Execution, Outcome, Verification, Watch
+from backout.model.gate import Proposals
+from backout.model.incident import Incident
+from backout.model.journal import EntryKind
+from backout.model.plan import Proposal, Rehearsal, Strategy
+from backout.model.triage import Triage
+from backout.phases.snapshot.facts import Proven
+from backout.records import codec
+from backout.runbooks.back_out import back_out
+from backout.runbooks.watch import verify_again, watch
+
+PRODUCTION_WATCH_SECONDS = 30 * 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What `open` was asked for."""
+
+    target: str | None
+    migrations: tuple[str, ...]
+    last: int
+    symptom: str
+    alert: str = ""
+    ticket: str = ""
+
+
+def open_incident(desk: Desk, asked: Asked) -> Opened:
+    """Begin an incident and its first round; triage only reads."""
+    target = desk.app.target_name(asked.target)
+    world = desk.app.world(target)
+    with lock.worker(desk.app.state, "open", desk.actor):
+        incident = desk.new_incident(
+            *(target, world.environment, asked.symptom),
+            migrations=asked.migrations,
+            last=asked.last,
+            alert=asked.alert,
+            ticket=asked.ticket,
+        )
+        try:
+            back_out(desk.story(incident.id), world, incident)
+        except Waiting as waiting:
+            return Opened(incident, desk.need(incident.id, "triage.find", Triage), waiting.next)
+        except BackoutError as error:
+            desk.record(incident.id, EntryKind.DECISION, "close", {"reason": error.what})
+            raise
+    raise AssertionError("a story that was only opened cannot have ended")
+
+
+def propose(desk: Desk, incident_id: str) -> Proposed:
+    """Go on to the proposals; a new round when this one already has one."""
+    incident = desk.incident(incident_id)
+    with lock.worker(desk.app.state, "propose", desk.actor):
+        if desk.result(incident.id, "strategy.propose", Proposals) is not None:
+            _refuse_if_backed_out(desk, incident)
+            desk.begin_round(incident.id, "propose was typed again")
+        desk.signal(incident.id, "propose", {})
+        try:
+            back_out(desk.story(incident.id), desk.app.world(incident.target), incident)
+        except Waiting as waiting:
+            return proposed(desk, incident, waiting.next)
+    raise AssertionError("a story without the word to go cannot have ended")
+
+
+def _refuse_if_backed_out(desk: Desk, incident: Incident) -> None:
+    done = desk.result(incident.id, "execution.down", Execution)
+    if done is not None and done.outcome is Outcome.BACKED_OUT:
+        raise Refused("this incident is already backed out", next=f"backout verify {incident.id}")
+
+
+def proposed(desk: Desk, incident: Incident, next_command: str) -> Proposed:
+    """The newest round's proposals with their evidence."""
+    proven = desk.need(incident.id, "snapshot.proven", Proven)
+    found = desk.need(incident.id, "triage.find", Triage)
+    proposals = desk.need(incident.id, "strategy.propose", Proposals)
+    rehearsals = [desk.result(incident.id, f"rehearsal.{s.value}", Rehearsal) for s in Strategy]
+    return Proposed(
+        *(incident, found, proven.snapshot, proven.proof),
+        tuple(r for r in rehearsals if r is not None),
+        proposals,
+        tuple((p.strategy.value, codec.digest(p)) for p in proposals.proposals),
+        next_command,
+    )
+
+
+def run(desk: Desk, incident_id: str, go: Mapping[str, str], watch_seconds: float | None) -> Ran:
+    """Carry out what was approved; `watch_seconds` None = the default of the environment."""
+    incident = desk.incident(incident_id)
+    world = desk.app.world(incident.target)
+    with lock.worker(desk.app.state, "run", desk.actor):
+        if desk.result(incident.id, "strategy.propose", Proposals) is None:
+            raise Refused(
+                "there is no proposal yet", intact="everything", next=f"backout propose {incident.id}"
+            )
+        if not desk.signals(incident.id, "go"):
+            desk.signal(incident.id, "go", go)
+        try:
+            checks = back_out(desk.story(incident.id), world, incident)
+        except ApprovalVoid as void:
+            desk.begin_round(incident.id, void.what)
+            raise
+        done = desk.need(incident.id, "execution.down", Execution)
+        seconds = _watch_seconds(world.environment, watch_seconds)
+        watched = _watch(desk, incident, done, seconds)
+    return Ran(incident.id, done.outcome.value, done, checks, watched, _after(incident.id, done, checks))
+
+
+def _watch_seconds(environment: str, asked: float | None) -> float:
+    if asked is not None:
+        return asked
+    return PRODUCTION_WATCH_SECONDS if environment == "production" else 0.0
+
+
+def resume(desk: Desk, incident_id: str, watch_seconds: float | None) -> Ran:
+    """Go on after a stop; looks first and never repeats an effect."""
+    incident = desk.incident(incident_id)
+    if not desk.signals(incident.id, "go"):
+        raise Refused(
+            f"nothing was running in round {desk.round(incident.id)} of {incident.id}",
+            intact="everything",
+            next=f"backout status {incident.id}",
+        )
+    return run(desk, incident.id, {}, watch_seconds)
+
+
+def verify(desk: Desk, incident_id: str, watch_seconds: float) -> Verified:
+    """Verify again after the run: a small story of its own."""
+    incident = desk.incident(incident_id)
+    done = desk.result(incident.id, "execution.down", Execution)
+    if done is None or done.outcome is not Outcome.BACKED_OUT:
+        raise Refused("nothing was backed out yet", next=f"backout status {incident.id}")
+    with lock.worker(desk.app.state, "verify", desk.actor):
+        story = desk.story(incident.id, next_prefix(desk, incident.id, "verify"))
+        world = desk.app.world(incident.target)
+        held = tuple(job.name for job in holds(desk, incident.id))
+        checks = verify_again(story, world, executed_proposal(desk, incident.id, done), done, held)
+        watched = _watch(desk, incident, done, watch_seconds)
+    return Verified(incident.id, checks, watched, _after(incident.id, done, checks))
+
+
+def executed_proposal(desk: Desk, incident_id: str, done: Execution) -> Proposal:
+    """The proposal that was carried out."""
+    proposals = desk.need(incident_id, "strategy.propose", Proposals).proposals
+    return next(p for p in proposals if p.strategy.value == done.strategy)
+
+
+def _watch(desk: Desk, incident: Incident, done: Execution, seconds: float) -> Watch | None:
+    if seconds <= 0:
+        return None
+    story = desk.story(incident.id, next_prefix(desk, incident.id, "watch"))
+    world = desk.app.world(incident.target)
+    return watch(story, world, executed_proposal(desk, incident.id, done), seconds)
+
+
+def _after(incident_id: str, done: Execution, checks: Verification) -> str:
+    if not all_good(checks.checks):
+        return f"backout verify {incident_id} --wait 6m"
+    return f"backout kept list {incident_id}" if done.values_kept else f"backout postmortem {incident_id}"

@@ -1,0 +1,49 @@
+"""One worker at a time: the lock of the state directory, and who holds it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from backout.errors import Refused
+
+
+@contextmanager
+def worker(state: Path, verb: str, actor: str) -> Iterator[None]:
+    """Hold the lock while a command advances a story.
+
+    Raises `Refused` naming the holder. A killed holder leaves no lock: the kernel releases it.
+    """
+    state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    lock = FileLock(state / "lock")
+    holder = state / "lock.holder"
+    try:
+        lock.acquire(timeout=0.2)
+    except Timeout:
+        raise Refused(
+            f"another command is at work here: {_holder(holder)}",
+            where=str(state),
+            intact="everything; this command did nothing",
+            next="backout status",
+        ) from None
+    try:
+        since = datetime.now(UTC).isoformat(timespec="seconds")
+        holder.write_text(json.dumps({"pid": os.getpid(), "verb": verb, "actor": actor, "since": since}))
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        lock.release()
+
+
+def _holder(path: Path) -> str:
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return "it has not said who it is"
+    return f"backout {found['verb']} by {found['actor']}, pid {found['pid']}, since {found['since']}"

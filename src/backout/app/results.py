@@ -1,0 +1,196 @@
+"""What the verbs answer: one record a verb, the document of `--json`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from backout.model.check import Check
+from backout.model.execution import Execution, KeptColumn, Verification, Watch
+from backout.model.gate import Proposals
+from backout.model.incident import Incident
+from backout.model.people import Approval
+from backout.model.plan import Rehearsal
+from backout.model.snapshot import Proof, Snapshot
+from backout.model.triage import Triage
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """`open`."""
+
+    incident: Incident
+    triage: Triage
+    next: str
+
+
+@dataclass(frozen=True, slots=True)
+class Proposed:
+    """`propose`: exit 4, the gate waits."""
+
+    incident: Incident
+    triage: Triage
+    snapshot: Snapshot
+    proof: Proof
+    rehearsals: tuple[Rehearsal, ...]
+    proposals: Proposals
+    digests: tuple[tuple[str, str], ...]
+    """(strategy letter, hex digest) of every proposal."""
+    next: str
+
+
+@dataclass(frozen=True, slots=True)
+class Approved:
+    """`approve`, `reject`, `withdraw`."""
+
+    incident: str
+    digest: str
+    approvals: tuple[Approval, ...]
+    missing: tuple[str, ...]
+    next: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """`run` and `resume`."""
+
+    incident: str
+    outcome: str
+    execution: Execution
+    verification: Verification
+    watch: Watch | None
+    next: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """`verify`."""
+
+    incident: str
+    verification: Verification
+    watch: Watch | None
+    next: str
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentLine:
+    """One row of `status`."""
+
+    incident: str
+    target: str
+    environment: str
+    now: str
+    waits_for: str
+    acts: str
+    round: int
+    update_due: str
+    contained: tuple[str, ...]
+    next: str
+
+
+@dataclass(frozen=True, slots=True)
+class StatusList:
+    """`status`."""
+
+    incidents: tuple[IncidentLine, ...]
+    warnings: tuple[str, ...]
+    next: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeptList:
+    """`kept list`."""
+
+    incident: str
+    columns: tuple[KeptColumn, ...]
+    next: str
+
+
+@dataclass(frozen=True, slots=True)
+class PutBack:
+    """`kept put-back`."""
+
+    incident: str
+    column: str
+    into: str
+    written: int
+    row_gone: int
+    already_there: int
+    overwritten: int
+    next: str
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotAnswer:
+    """`snapshot take|prove|record`."""
+
+    snapshot: Snapshot
+    proof: Proof | None
+    next: str
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotList:
+    """`snapshot list`."""
+
+    snapshots: tuple[Snapshot, ...]
+    proven: tuple[str, ...]
+    next: str
+
+
+@dataclass(frozen=True, slots=True)
+class Doctor:
+    """`doctor`."""
+
+    target: str
+    checks: tuple[Check, ...]
+    next: str
+
+
+@dataclass(frozen=True, slots=True)
+class Exercise:
+    """`rehearse`."""
+
+    id: str
+    triage: Triage
+    rehearsals: tuple[Rehearsal, ...]
+    proposals: Proposals
+    next: str
+
+
+@dataclass(frozen=True, slots=True)
+class CopyLine:
+    """One copy of ours on a scratch server."""
+
+    database: str
+    server: str
+    of: str
+    made_at: str
+    lease_until: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class CopyList:
+    """`copies`."""
+
+    copies: tuple[CopyLine, ...]
+    next: str
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A file that a verb wrote."""
+
+    paths: tuple[str, ...]
+    next: str
+
+
+@dataclass(frozen=True, slots=True)
+class Contained:
+    """`contain` and `release`."""
+
+    incident: str
+    name: str
+    state: str
+    detail: str
+    next: str

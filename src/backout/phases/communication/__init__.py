@@ -1,0 +1,1 @@
+"""Communication: who hears what, when."""

@@ -1,0 +1,31 @@
+"""Draft and send the runbook's three kinds of notice; a silent channel never blocks a step."""
+
+from __future__ import annotations
+
+from backout.model.execution import Execution, Verification
+from backout.model.incident import Incident
+from backout.model.plan import Rehearsal
+from backout.model.snapshot import Snapshot
+from backout.model.triage import Triage
+from backout.ports.run import Run
+from backout.render import notices
+
+
+def initial(run: Run, incident: Incident, found: Triage) -> None:
+    """The initial notice; the snapshot's ID follows by itself in the next one."""
+    run.notice("communication.initial", notices.initial(incident, found), "stakeholders")
+
+
+def snapshot_taken(run: Run, incident: Incident, snapshot: Snapshot) -> None:
+    """The snapshot's ID, as soon as there is one."""
+    run.notice("communication.snapshot", notices.snapshot_saved(incident, snapshot), "stakeholders")
+
+
+def proposed(run: Run, incident: Incident, rehearsals: tuple[Rehearsal, ...]) -> None:
+    """What was rehearsed, and for whom it waits."""
+    run.notice("communication.proposed", notices.proposed(incident, rehearsals), "responders")
+
+
+def resolution(run: Run, incident: Incident, done: Execution, checks: Verification) -> None:
+    """The resolution; it states the data loss and every check that is not known."""
+    run.notice("communication.resolution", notices.resolution(incident, done, checks), "stakeholders")

@@ -1,0 +1,1 @@
+"""Containment: stop the jobs that still write, reversibly."""

@@ -1,0 +1,1 @@
+"""Execution: carry out the cleared plan, keep what it destroys, stop at the first failure."""

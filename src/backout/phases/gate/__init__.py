@@ -1,0 +1,1 @@
+"""The gate: nothing that changes production happens before it opens."""

@@ -1,0 +1,1 @@
+"""Kept values: what a down destroyed, listed, exported and put back."""

@@ -1,0 +1,1 @@
+"""Postmortem: the record of the incident, from the journal."""

@@ -1,0 +1,1 @@
+"""Backup snapshots: taken, fully read back, proven by restoring them."""

@@ -1,0 +1,89 @@
+"""Write the proposals: one document per strategy that people may approve."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from backout.model.gate import Proposals
+from backout.model.loss import DestroyedBy
+from backout.model.plan import PlannedMigration, Proposal, Rehearsal, SnapshotRef, Strategy
+from backout.model.snapshot import Snapshot
+from backout.model.triage import Triage
+from backout.phases.strategy import candidates, decide
+from backout.ports.run import Run
+from backout.ports.world import World
+from backout.records.codec import digest
+
+SCHEMA_VERSION = 1
+
+
+def propose(
+    run: Run,
+    world: World,
+    found: Triage,
+    rehearsals: tuple[Rehearsal, ...],
+    snapshot: Snapshot,
+    schema_now: str,
+) -> Proposals:
+    """The strategy table and the proposals, once a round; digests are computed from them."""
+    return run.step(
+        "strategy.propose",
+        Proposals,
+        lambda _attempt: _write(run, world, found, rehearsals, snapshot, schema_now),
+    )
+
+
+def _write(
+    run: Run,
+    world: World,
+    found: Triage,
+    rehearsals: tuple[Rehearsal, ...],
+    snapshot: Snapshot,
+    schema_now: str,
+) -> Proposals:
+    rows = decide.options(found, rehearsals, world.budgets, candidates.why_not(found))
+    by_strategy = {rehearsal.strategy: rehearsal for rehearsal in rehearsals}
+    proposals = tuple(
+        _proposal(run, world, found, by_strategy[row.strategy], snapshot, schema_now)
+        for row in rows
+        if decide.choosable(row)
+    )
+    return Proposals(rows, proposals, decide.recommended(rows))
+
+
+def _proposal(
+    run: Run, world: World, found: Triage, rehearsed: Rehearsal, snapshot: Snapshot, schema_now: str
+) -> Proposal:
+    positions = {row.name: row.position for row in found.history.rows}
+    planned = sorted(
+        (PlannedMigration(f.name, f.sha256, positions.get(f.name, 0)) for f in found.files),
+        key=lambda m: m.position,
+    )
+    accept = decide.accept_by_name(rehearsed.losses) if rehearsed.strategy is Strategy.A else ()
+    expires = world.now() + timedelta(hours=world.policy.proposal_hours)
+    return Proposal(
+        schema_version=SCHEMA_VERSION,
+        incident=run.incident,
+        round=run.round,
+        target=found.identity.target,
+        target_name=world.target,
+        environment=world.environment,
+        migrations=tuple(planned),
+        strategy=rehearsed.strategy,
+        statements=tuple(statement.text for statement in rehearsed.statements),
+        schema_fingerprint=schema_now,
+        expected_schema=rehearsed.schema_after,
+        loss=tuple(sorted(rehearsed.losses, key=lambda loss: (loss.by is DestroyedBy.DOWN, loss.key))),
+        keeps=rehearsed.keeps,
+        accept_by_name=accept,
+        snapshot=SnapshotRef(snapshot.id, snapshot.manifest_sha256, snapshot.lsn, snapshot.scope.value),
+        rehearsal_copy=rehearsed.copy,
+        tool=rehearsed.tool,
+        environment_digest=rehearsed.environment_digest,
+        validation_digest=digest(world.validation),
+        allowed_signers_digest=world.people.digest(),
+        budgets=world.budgets,
+        window="",
+        expires_at=expires.isoformat(timespec="seconds"),
+        requested_by=run.actor,
+    )

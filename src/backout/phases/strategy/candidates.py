@@ -1,0 +1,33 @@
+"""Which ways back are worth a rehearsal, from static facts alone; pure."""
+
+from __future__ import annotations
+
+from backout.model.migration import DownKind
+from backout.model.plan import Plan, Strategy
+from backout.model.triage import Triage
+
+_NO_DOWN = (DownKind.MISSING, DownKind.REFUSED)
+
+
+def decide(found: Triage) -> tuple[Plan, ...]:
+    """Plans to rehearse. An inferred or empty down is rehearsed too: only running it tells."""
+    if found.partly_applied:
+        return (
+            Plan(Strategy.F, found.offending, len(found.history.rows), "the migration was applied in part"),
+        )
+    if any(file.down in _NO_DOWN for file in found.files):
+        return ()
+    positions = [row.position for row in found.history.rows if row.name in found.offending]
+    if not positions:
+        return ()
+    return (Plan(Strategy.A, found.offending, min(positions) - 1),)
+
+
+def why_not(found: Triage) -> str:
+    """Why no down can be rehearsed, in words; empty when one can."""
+    for file in found.files:
+        if file.down is DownKind.MISSING:
+            return f"{file.name} has no down"
+        if file.down is DownKind.REFUSED:
+            return f"the author of {file.name} declared it irreversible"
+    return ""

@@ -1,0 +1,133 @@
+"""Compare the rehearsals and say what each way back costs; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from backout.model.loss import Basis, DestroyedBy, Loss
+from backout.model.plan import Budgets, Option, Rehearsal, Strategy, Verdict
+from backout.model.triage import Triage
+
+
+def options(
+    found: Triage, rehearsals: Sequence[Rehearsal], budgets: Budgets, no_down: str
+) -> tuple[Option, ...]:
+    """The rows of the strategy table, in the order A, B, C, D (or F alone, for a partly applied one)."""
+    by_strategy = {r.strategy: r for r in rehearsals}
+    if found.partly_applied:
+        return (_finish(by_strategy.get(Strategy.F)),)
+    rehearsed = by_strategy.get(Strategy.A)
+    down = _down(rehearsed, budgets, no_down)
+    return (
+        down,
+        _missing(Strategy.B, "no copy from before the migration that writes could be merged onto"),
+        _missing(Strategy.C, "no deploy adapter is configured"),
+        _missing(Strategy.D, _repair(rehearsed)),
+    )
+
+
+def _repair(rehearsed: Rehearsal | None) -> str:
+    if rehearsed is not None and rehearsed.succeeded and not given_up(rehearsed.losses):
+        return "nothing to repair"
+    return "no source of the values from before the migration"
+
+
+def _missing(strategy: Strategy, what: str) -> Option:
+    return Option(strategy, Verdict.NOT_EXECUTABLE, what, None, None, None, None, missing=what)
+
+
+def given_up(losses: Sequence[Loss]) -> tuple[Loss, ...]:
+    """What the up destroyed and the down does not give back, unknown counts included."""
+    return tuple(
+        loss
+        for loss in losses
+        if loss.by is DestroyedBy.UP and (loss.values.basis is Basis.UNKNOWN or (loss.values.count or 0) > 0)
+    )
+
+
+def unkept(losses: Sequence[Loss]) -> tuple[Loss, ...]:
+    """What this down destroys and backout cannot keep."""
+    return tuple(loss for loss in losses if loss.by is DestroyedBy.DOWN and not loss.kept)
+
+
+def kept_values(losses: Sequence[Loss]) -> int:
+    """Values that this down destroys and backout keeps."""
+    return sum(loss.values.count or 0 for loss in losses if loss.by is DestroyedBy.DOWN and loss.kept)
+
+
+def accept_by_name(losses: Sequence[Loss]) -> tuple[str, ...]:
+    """The names an approver repeats when A is chosen although it does not give everything back."""
+    return tuple(sorted({name_of(loss) for loss in given_up(losses)}))
+
+
+def name_of(loss: Loss) -> str:
+    """`users.full_name`, or the table alone for whole rows; schema `public` goes without saying."""
+    table = loss.object.removeprefix("public.")
+    return f"{table}.{loss.column}" if loss.column else table
+
+
+def _down(rehearsed: Rehearsal | None, budgets: Budgets, no_down: str) -> Option:
+    if rehearsed is None:
+        return Option(Strategy.A, Verdict.REFUSED, no_down or "the down could not be rehearsed", *_NO_FIGURES)
+    figures = (
+        sum(loss.values.count or 0 for loss in unkept(rehearsed.losses)),
+        kept_values(rehearsed.losses),
+        rehearsed.locked_seconds,
+        rehearsed.seconds,
+    )
+    verdict, reason = _judge(rehearsed, budgets)
+    change = f"the down failed, or held its lock longer than {budgets.lock_hold:g} s"
+    return Option(Strategy.A, verdict, reason, *figures, would_change=change)
+
+
+_NO_FIGURES = (None, None, None, None)
+
+
+def _judge(rehearsed: Rehearsal, budgets: Budgets) -> tuple[Verdict, str]:
+    if not rehearsed.succeeded:
+        return Verdict.REFUSED, f"the down fails: {rehearsed.failure}"
+    lost = unkept(rehearsed.losses)
+    if lost:
+        names = ", ".join(sorted({name_of(loss) for loss in lost}))
+        return Verdict.REFUSED, f"what it destroys cannot be kept: {names}"
+    if not rehearsed.kept_equals_destroyed:
+        return Verdict.REFUSED, "the rehearsal kept another number of values than the down destroyed"
+    if rehearsed.locked_seconds > budgets.lock_hold:
+        return (
+            Verdict.REFUSED,
+            f"it held its lock {rehearsed.locked_seconds:.1f} s; the budget is {budgets.lock_hold:g} s",
+        )
+    missing = given_up(rehearsed.losses)
+    if missing:
+        return Verdict.ADVISED_AGAINST, f"A does not give back {', '.join(map(_given_up_words, missing))}"
+    if rehearsed.differences_basis == "before the up" and rehearsed.schema_differences:
+        count = len(rehearsed.schema_differences)
+        return Verdict.POSSIBLE, f"the schema afterwards differs in {count} places from the one before the up"
+    return Verdict.RECOMMENDED, ""
+
+
+def _given_up_words(loss: Loss) -> str:
+    if loss.values.count is None:
+        return f"{name_of(loss)}, number of values unknown"
+    bound = "at most " if loss.values.basis is Basis.AT_MOST else ""
+    return f"{name_of(loss)}, {bound}{loss.values.count:,} values"
+
+
+def _finish(rehearsed: Rehearsal | None) -> Option:
+    if rehearsed is None:
+        return Option(
+            Strategy.F, Verdict.REFUSED, "neither clean-up nor completion could be rehearsed", *_NO_FIGURES
+        )
+    if not rehearsed.succeeded:
+        return Option(Strategy.F, Verdict.REFUSED, rehearsed.failure, *_NO_FIGURES)
+    return Option(Strategy.F, Verdict.RECOMMENDED, "", 0, 0, rehearsed.locked_seconds, rehearsed.seconds)
+
+
+def recommended(rows: Sequence[Option]) -> str:
+    """The letter of the recommended strategy, or empty."""
+    return next((row.strategy.value for row in rows if row.verdict is Verdict.RECOMMENDED), "")
+
+
+def choosable(row: Option) -> bool:
+    """Whether people may approve this row at all."""
+    return row.verdict in (Verdict.RECOMMENDED, Verdict.POSSIBLE, Verdict.ADVISED_AGAINST)

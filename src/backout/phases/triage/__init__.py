@@ -1,0 +1,1 @@
+"""Triage: which migration it is, what it touched, how far it came."""

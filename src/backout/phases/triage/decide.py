@@ -1,0 +1,126 @@
+"""Name the offending migration from history, files and catalog together; pure.
+
+Invariant: a migration that the history calls applied is never proposed while another one is partly
+applied or running, unless a person named it. The history has no row for what failed half-way, so "the
+last one" would be the healthy migration before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from backout.errors import Refused, UnknownName
+from backout.model.migration import History, MigrationFile
+from backout.model.triage import Applied, Candidate
+from backout.phases.triage.facts import Ground, PendingMigration
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """The migrations to undo, newest first, and how far the offending one came."""
+
+    names: tuple[str, ...]
+    partly: bool
+    collateral: tuple[str, ...]
+
+
+def candidates(ground: Ground) -> tuple[Candidate, ...]:
+    """What may be the offending migration: partly applied and running ones first, then the newest applied."""
+    doubtful = [
+        Candidate(p.file.name, p.applied, _evidence(p), p.effects)
+        for p in ground.pending
+        if p.applied is not Applied.PENDING
+    ]
+    applied = [
+        Candidate(
+            row.name,
+            Applied.DIRTY if row.dirty else Applied.APPLIED,
+            f"row {row.position} of {len(ground.history.rows)} in {ground.history.table}",
+        )
+        for row in reversed(ground.history.rows[-3:])
+    ]
+    return (*doubtful, *applied)
+
+
+def _evidence(pending: PendingMigration) -> str:
+    if pending.running:
+        session = pending.running[0]
+        return f"pid {session.pid} ({session.who}) is running it for {session.seconds:.0f} s"
+    seen = sum(effect.present for effect in pending.effects)
+    return f"no row in the history, but {seen} of {len(pending.effects)} effects are in the catalog"
+
+
+def name_offending(ground: Ground, asked: Sequence[str], last: int) -> Named:
+    """The migrations to undo.
+
+    `asked` are names (a unique part of a name will do); otherwise the newest `last` of the history.
+    Raises `Refused` when `last` was asked for while a candidate is partly applied or running, and
+    `UnknownName` for a name that neither history nor files know.
+    """
+    doubtful = [p for p in ground.pending if p.applied is not Applied.PENDING]
+    if asked:
+        return _by_name(ground, asked, doubtful)
+    if doubtful:
+        raise _ask_for_the_name(doubtful, ground.history)
+    if not ground.history.rows:
+        raise Refused(
+            "the history is empty: there is no applied migration to back out",
+            where=ground.history.table or "no history table found",
+            intact="everything; the database was only read",
+            next="backout doctor",
+        )
+    names = tuple(row.name for row in reversed(ground.history.rows[-max(1, last) :]))
+    return Named(names, False, names[:-1] if last <= 1 else ())
+
+
+def _by_name(ground: Ground, asked: Sequence[str], doubtful: Sequence[PendingMigration]) -> Named:
+    known = [row.name for row in ground.history.rows] + [p.file.name for p in ground.pending]
+    full = [_resolve(name, known) for name in asked]
+    half = {p.file.name for p in doubtful}
+    if half & set(full):
+        return Named(tuple(full), True, ())
+    applied = [row.name for row in ground.history.rows]
+    for name in full:
+        if name not in applied:
+            raise Refused(
+                f"{name} is not applied, and nothing of it is in the catalog",
+                where=ground.history.table,
+                intact="everything; the database was only read",
+                next="backout open --last 1",
+            )
+    lowest = min(applied.index(name) for name in full)
+    names = tuple(reversed(applied[lowest:]))
+    return Named(names, False, tuple(name for name in names if name not in full))
+
+
+def _resolve(name: str, known: Sequence[str]) -> str:
+    if name in known:
+        return name
+    stem = name.rsplit("/", 1)[-1].rsplit(".", 1)[0]
+    found = sorted({k for k in known if stem in k})
+    if len(found) == 1:
+        return found[0]
+    what = f"{name!r} names several migrations" if found else f"no migration {name!r} in history or on disk"
+    near = found or list(known[-3:])
+    raise UnknownName(
+        what, intact="everything; the database was only read", next=f"one of: {', '.join(near)}"
+    )
+
+
+def _ask_for_the_name(doubtful: Sequence[PendingMigration], history: History) -> Refused:
+    worst = doubtful[0]
+    healthy = history.rows[-1].name if history.rows else "nothing"
+    return Refused(
+        f"{worst.file.name} is {worst.applied.value}: {_evidence(worst)}; "
+        f"the last one in the history is {healthy}, which may be healthy",
+        where=history.table,
+        intact="everything; the database was only read",
+        next=f"backout open --migration {worst.file.name}",
+    )
+
+
+def files_of(names: Sequence[str], files: Sequence[MigrationFile]) -> tuple[MigrationFile | None, ...]:
+    """The file of each name, or None where there is none."""
+    by_name = {file.name: file for file in files}
+    return tuple(by_name.get(name) for name in names)

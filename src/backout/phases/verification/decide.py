@@ -1,0 +1,71 @@
+"""Judge a back-out from history, schema and kept values; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from backout.model.check import Check, CheckState
+from backout.model.execution import Execution
+from backout.model.plan import Proposal
+from backout.model.validation import CheckKind, CheckSpec, ValidationPlan
+from backout.phases.verification.facts import After
+
+
+def facts(after: After, proposal: Proposal, done: Execution) -> tuple[Check, ...]:
+    """The checks that need no configuration."""
+    return (
+        _history(after),
+        _schema(after, proposal),
+        _untouched(done),
+        _kept(after, done),
+    )
+
+
+def _history(after: After) -> Check:
+    if after.still_applied:
+        return Check(
+            "history", CheckState.FAIL, f"{after.history_table} lists {', '.join(after.still_applied)}"
+        )
+    return Check("history", CheckState.PASS, f"reverted in {after.history_table.removeprefix('public.')}")
+
+
+def _schema(after: After, proposal: Proposal) -> Check:
+    if after.schema == proposal.expected_schema:
+        return Check("schema", CheckState.PASS, "0 differences to the schema the rehearsal ended with")
+    return Check(
+        "schema",
+        CheckState.FAIL,
+        "differs from the schema the rehearsal ended with",
+        f"backout show {proposal.incident} --schema",
+    )
+
+
+def _untouched(done: Execution) -> Check:
+    """Other tables were not written by the down: the commit gate compared counters, files and catalog."""
+    if done.how == "executed":
+        detail = f"{done.untouched} tables: not written by the down, same files"
+        return Check("untouched", CheckState.PASS, detail)
+    return Check("untouched", CheckState.WARN, "the commit gate had passed; its counters were not seen again")
+
+
+def _kept(after: After, done: Execution) -> Check:
+    wrong = [table for table, recorded, present in after.kept if recorded != present]
+    if wrong:
+        return Check("kept", CheckState.FAIL, f"rows are missing in {', '.join(wrong)}")
+    if done.values_kept != done.values_destroyed:
+        return Check("kept", CheckState.FAIL, f"{done.values_kept:,} of {done.values_destroyed:,}")
+    return Check("kept", CheckState.PASS, f"{done.values_kept:,} of {done.values_destroyed:,}")
+
+
+def ready(plan: ValidationPlan, held: Sequence[str]) -> ValidationPlan:
+    """The part of the plan that can be asked now."""
+    if not held:
+        return plan
+    return ValidationPlan(
+        tuple(spec for spec in plan.checks if spec.kind is not CheckKind.SMOKE_WRITE), plan.allow_writes
+    )
+
+
+def waiting(plan: ValidationPlan, held: Sequence[str]) -> tuple[CheckSpec, ...]:
+    """Smoke tests that write: they need the jobs that the incident holds."""
+    return tuple(s for s in plan.checks if held and s.kind is CheckKind.SMOKE_WRITE)

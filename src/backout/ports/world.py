@@ -1,0 +1,67 @@
+"""The world of one target, as the phases see it: its ports and the decisions of its owners."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from backout.model.gate import Policy
+from backout.model.plan import Budgets
+from backout.model.validation import ValidationPlan
+from backout.ports.migrator import Migrator
+from backout.ports.people import People
+from backout.ports.servers import Servers
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+    Session = Connection[tuple[Any, ...]]
+
+
+class Databases(Protocol):
+    """Sessions on the target. Every call reads the DSN anew (tokens expire) and never shows it."""
+
+    def observe(self, name: str) -> Session:
+        """A read-only session of the observer role."""
+        ...
+
+    def operate(self, name: str) -> Session:
+        """A session of the owner role."""
+        ...
+
+    def operate_dsn(self) -> str:
+        """The connection string of the owner role: for the proxy and pg_dump, never printed."""
+        ...
+
+    def snapshot_dsn(self) -> str: ...
+
+
+class Store(Protocol):
+    """Where dumps, manifests and bundles lie; `directory(kind, name)` is private to backout."""
+
+    def directory(self, kind: str, name: str) -> Path: ...
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Everything outside that a story may use. `now` is the wall clock; durations never use it."""
+
+    target: str
+    environment: str
+    databases: Databases
+    migrator: Migrator
+    servers: Servers
+    store: Store
+    people: People
+    policy: Policy
+    budgets: Budgets
+    validation: ValidationPlan
+    now: Callable[[], datetime]
+    dump_jobs: int = 2
+    scope: str = "whole"
+    retention_seconds: float = 90 * 86400.0
+    project: Path = Path()
+    """Directory of the migration project; paths of migration files are relative to it."""

@@ -1,0 +1,79 @@
+"""Run the user's migration tool through our proxy, and tell what it really did."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from backout.model.statement import Statement
+from backout.ports.migrator import Migrator, ToolEnvironment, ToolResult
+from backout.postgres.proxy.policy import Policy
+from backout.postgres.proxy.seen import Refusal, SeenCommit, SeenSession, SeenStatement
+from backout.postgres.proxy.server import Proxy
+from backout.postgres.proxy.upstream import Upstream
+
+
+@dataclass(frozen=True, slots=True)
+class ToolRun:
+    """One run of the tool: what it said, and what the proxy saw. Success is decided elsewhere."""
+
+    result: ToolResult
+    sessions: tuple[SeenSession, ...]
+    refusals: tuple[Refusal, ...]
+
+    @property
+    def commits(self) -> tuple[SeenCommit, ...]:
+        """Commits that had a transaction id, in order."""
+        return tuple(commit for session in self.sessions for commit in session.commits)
+
+    @property
+    def ran(self) -> tuple[SeenStatement, ...]:
+        """All statements in order of time."""
+        seen = [statement for session in self.sessions for statement in session.statements]
+        return tuple(sorted(seen, key=lambda s: s.started_at))
+
+    def writing(self, history_table: str) -> tuple[Statement, ...]:
+        """The statements that changed something, without the tool's own book-keeping."""
+        bare = _bare(history_table)
+        return tuple(
+            seen.statement
+            for seen in self.ran
+            if seen.statement.writes and not seen.sqlstate and not _book_keeping(seen.statement, bare)
+        )
+
+    def first_error(self) -> SeenStatement | None:
+        """The first statement that the server refused."""
+        return next((seen for seen in self.ran if seen.sqlstate), None)
+
+
+def _bare(table: str) -> str:
+    return table.rsplit(".", 1)[-1].strip('"').lower()
+
+
+def _book_keeping(statement: Statement, history: str) -> bool:
+    """Writes to the history table alone, and the tool's `CREATE SCHEMA IF NOT EXISTS` beside it."""
+    names = {_bare(name) for name in statement.objects}
+    if history and names == {history}:
+        return True
+    return statement.tag == "CREATE SCHEMA" and "if not exists" in statement.text.lower()
+
+
+Verb = Callable[[ToolEnvironment], ToolResult]
+
+
+def drive(migrator: Migrator, verb: Verb, dsn: str, policy: Policy, application_name: str) -> ToolRun:
+    """Open the proxy towards `dsn`, point the tool at it, run `verb`, close everything.
+
+    `verb` gets the environment and is one of the adapter's verbs. Raises what a login or the start of
+    the tool raises; a tool that fails is a result, not an error.
+    """
+    with (
+        tempfile.TemporaryDirectory(prefix="backout-tool-") as private,
+        Proxy(policy, Upstream(dsn, application_name)) as proxy,
+    ):
+        environment = migrator.redirect(proxy.endpoint, Path(private))
+        result = verb(environment)
+        proxy.close()
+        return ToolRun(result, proxy.sessions, proxy.refusals)

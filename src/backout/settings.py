@@ -1,0 +1,290 @@
+"""backout.toml and the environment: parsed, checked, with errors that name the place."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+
+from backout.errors import ConfigurationError
+
+FILE_NAME = "backout.toml"
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def seconds(value: object) -> object:
+    """`200ms`, `2m`, `30m`, `4h`, `90d` or a bare number of seconds, as seconds."""
+    if isinstance(value, int | float):
+        return float(value)
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|min|h|d)?\s*", str(value))
+    if found is None:
+        raise ValueError(f"{value!r} is not a span; write 200ms, 30s, 5m, 4h or 90d")
+    return float(found.group(1)) * _UNITS[(found.group(2) or "s").replace("min", "m")]
+
+
+Span = Annotated[float, BeforeValidator(seconds)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Dsn(_Strict):
+    """Where one connection string is read from, each time it is needed; never stored, never shown."""
+
+    env: str | None = Field(None, description="Name of an environment variable.")
+    file: str | None = Field(None, description="A file that holds the connection string.")
+    service: str | None = Field(None, description="A service of pg_service.conf.")
+    command: list[str] | None = Field(
+        None, description="A command that prints it; run again for every session (short-lived tokens)."
+    )
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Dsn:
+        if sum(v is not None for v in (self.env, self.file, self.service, self.command)) != 1:
+            raise ValueError("give exactly one of env, file, service, command")
+        return self
+
+
+class Dsns(_Strict):
+    """One DSN is enough: observe and snapshot default to operate."""
+
+    operate: Dsn
+    observe: Dsn | None = None
+    snapshot: Dsn | None = None
+
+
+class Migrations(_Strict):
+    """The migration tool of this target. Other keys are handed to its adapter."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    tool: str = Field(description="node-pg-migrate, sql, alembic, or the name of an installed adapter.")
+    directory: str = "migrations"
+    project: str = Field(".", description="Directory in which the tool runs, relative to this file.")
+
+
+class SnapshotSettings(_Strict):
+    """Where snapshots go and where they are restored to be proven."""
+
+    kinds: list[Literal["dump", "provider"]] = ["dump"]
+    store: str | None = Field(None, description="Directory of the store; default: <state>/store.")
+    scratch: Dsn | None = Field(None, description="A server of yours for copies; default: a private one.")
+    scope: Literal["whole", "blast radius"] | None = None
+    jobs: int | None = Field(None, ge=1, description="Parallel dump and restore jobs; default: cores.")
+
+
+class CheckSettings(_Strict):
+    """One check of the validation plan; exactly one of sql, regclass, http, command."""
+
+    sql: str | None = None
+    regclass: str | None = None
+    http: str | None = None
+    command: list[str] | None = None
+    expect: str | int | None = Field(None, description="`= 3`, `>= 184203`, `200`, `present`, ...")
+    smoke: Literal["read", "write"] | None = Field(
+        None, description="Marks an application smoke test; write only runs with allow_writes."
+    )
+    timeout: Span = 10.0
+    settle: Span = Field(30.0, description="For smoke = write: how long the ETL may take.")
+    insert: str | None = Field(
+        None, description="smoke = write: SQL that inserts a marked row, RETURNING key."
+    )
+    processed: str | None = Field(None, description="smoke = write: SQL that is true once it was processed.")
+    remove: str | None = Field(None, description="smoke = write: SQL that removes the marked row again.")
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> CheckSettings:
+        given = [v for v in (self.sql, self.regclass, self.http, self.command, self.insert) if v is not None]
+        if len(given) != 1:
+            raise ValueError("give exactly one of sql, regclass, http, command, insert")
+        return self
+
+
+class Target(_Strict):
+    """One database that can be backed out."""
+
+    environment: str
+    dsn: Dsns
+    migrations: Migrations
+    snapshot: SnapshotSettings = SnapshotSettings()
+    checks: dict[str, CheckSettings] = {}
+    allow_writes: bool = Field(False, description="Smoke tests may write a marked row.")
+    requires_confirmation: str | None = None
+
+
+class BudgetSettings(_Strict):
+    lock_timeout: Span = 0.2
+    lock_patience: Span = 120.0
+    lock_attempts: int | None = Field(None, ge=1)
+    lock_hold: Span = 1.0
+    statement_timeout: Span = 600.0
+    connections: int = Field(8, ge=1)
+    disk: str | None = None
+
+
+class Kept(_Strict):
+    retention: Span = 90 * 86400.0
+
+
+class Channels(_Strict):
+    terminal: bool = True
+    file: str | None = Field(None, description="Notices are appended to this file.")
+    update_every: Span = 20 * 60.0
+
+
+class PolicySettings(_Strict):
+    """What the gate demands in one environment."""
+
+    approvals: list[Literal["sre", "owner", "any", "solo"]] = ["sre", "owner"]
+    requester_may_approve: bool = True
+    scope: Literal["whole", "blast radius", "recorded"] = "blast radius"
+    valid_for: Span = 4 * 3600.0
+    solo: str | None = Field(None, description="For approvals = ['solo']: the one person, by name.")
+
+
+class PersonSettings(_Strict):
+    roles: list[Literal["sre", "owner"]] = []
+
+
+class People(_Strict):
+    """`allowed_signers` and, for each enrolled name, its roles."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    __pydantic_extra__: dict[str, PersonSettings]
+    allowed_signers: str | None = None
+
+
+class Settings(_Strict):
+    """The whole of backout.toml."""
+
+    target: dict[str, Target] = {}
+    budgets: BudgetSettings = BudgetSettings()
+    kept: Kept = Kept()
+    people: People = People()
+    channels: Channels = Channels()
+    policy: dict[str, PolicySettings] = {}
+
+    def policy_for(self, environment: str) -> PolicySettings:
+        """The configured policy, else the default: two people, except on staging where anybody will do."""
+        if environment in self.policy:
+            return self.policy[environment]
+        if environment in ("staging", "development", "test"):
+            return PolicySettings(approvals=["any"], scope="whole")
+        return PolicySettings()
+
+
+def find_file(start: Path) -> Path | None:
+    """backout.toml in `start` or the nearest directory above it; `$BACKOUT_CONFIG` beats both."""
+    named = os.environ.get("BACKOUT_CONFIG")
+    if named:
+        return Path(named)
+    for directory in (start, *start.parents):
+        if (directory / FILE_NAME).is_file():
+            return directory / FILE_NAME
+    return None
+
+
+def load(path: Path) -> Settings:
+    """Read and check a configuration file.
+
+    Raises `ConfigurationError` with the line for bad syntax, with the dotted path for a bad value.
+    """
+    try:
+        text = path.read_text("utf-8")
+    except FileNotFoundError:
+        raise ConfigurationError(f"no {path.name} at {path.parent}", next="backout init") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(
+            f"{path.name} cannot be read: {_reason(error)}",
+            where=str(path),
+            next=f"mend the file's rights or encoding (UTF-8): {path}",
+        ) from None
+    return parse(text, str(path))
+
+
+def _reason(error: Exception) -> str:
+    return error.strerror or str(error) if isinstance(error, OSError) else str(error)
+
+
+def parse(text: str, where: str) -> Settings:
+    """Settings from TOML text; `where` names it in errors."""
+    try:
+        return Settings.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"backout.toml: {error}", where=where, next=f"mend it: {where}") from None
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        path = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        raise ConfigurationError(
+            f"backout.toml: {path or 'top level'}: {message}", where=where, next=f"mend it: {where}"
+        ) from None
+
+
+def json_schema() -> Mapping[str, Any]:
+    """JSON Schema of backout.toml, published under docs/reference/."""
+    return Settings.model_json_schema()
+
+
+def resolve_dsn(dsn: Dsn, base: Path, path: str) -> SecretStr:
+    """The connection string itself; raises `ConfigurationError` naming the setting, never its value."""
+    if dsn.env is not None:
+        value = os.environ.get(dsn.env, "")
+        if not value:
+            raise ConfigurationError(
+                f"{path}: the environment variable {dsn.env} is not set",
+                intact="everything; nobody was connected to",
+                next=f"export {dsn.env}=..., then: backout doctor",
+            )
+        return SecretStr(value)
+    if dsn.service is not None:
+        return SecretStr(f"service={dsn.service}")
+    text = _from_file(base / dsn.file, path) if dsn.file is not None else _from_command(dsn, base, path)
+    return SecretStr(text.strip())
+
+
+def _from_file(file: Path, path: str) -> str:
+    try:
+        return file.read_text("utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {file} cannot be read: {error.strerror}") from None
+
+
+def _from_command(dsn: Dsn, base: Path, path: str) -> str:
+    assert dsn.command is not None
+    try:
+        done = subprocess.run(  # noqa: S603 - the user's own configured command, no shell
+            dsn.command, capture_output=True, text=True, timeout=60, cwd=base, check=False
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise ConfigurationError(f"{path}: the DSN command could not run: {type(error).__name__}") from None
+    if done.returncode != 0 or not done.stdout.strip():
+        raise ConfigurationError(f"{path}: the DSN command ended with {done.returncode} and gave no DSN")
+    return done.stdout
+
+
+def state_directory() -> Path:
+    """`$BACKOUT_STATE`, else /var/lib/backout when writable, else the user's state directory."""
+    named = os.environ.get("BACKOUT_STATE")
+    if named:
+        return Path(named)
+    shared = Path("/var/lib/backout")
+    if shared.is_dir() and os.access(shared, os.W_OK):
+        return shared
+    from platformdirs import user_state_path  # noqa: PLC0415 - rarely needed, costs start-up
+
+    return user_state_path("backout")
