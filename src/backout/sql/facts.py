@@ -89,6 +89,11 @@ class Trait(StrEnum):
     DOMAIN = "domain"
 
 
+def traits_of(**present: bool) -> frozenset[Trait]:
+    """The traits named (in lower case) whose condition holds."""
+    return frozenset(Trait[name.upper()] for name, holds in present.items() if holds)
+
+
 @dataclass(frozen=True, slots=True)
 class Effect:
     """One thing that one statement changes.

@@ -160,3 +160,23 @@ def _slice(script: str, encoded: bytes, location: int, length: int) -> str:
 def relation(node: Node | None) -> str:
     """The name of a `RangeVar` as it was written, quoted where needed; empty for None."""
     return "" if node is None else qualified(node.text("schemaname"), node.text("relname"))
+
+
+def name_parts(node: Node) -> tuple[str, ...]:
+    """The raw parts of a name, in each of the shapes in which the grammar delivers one."""
+    match node.kind:
+        case "String":
+            return (node.text("sval"),)
+        case "List":
+            return node.strings("items")
+        case "TypeName":
+            return node.strings("names")
+        case "ObjectWithArgs":
+            return node.strings("objname")
+        case _:
+            return ()
+
+
+def object_words(object_type: str) -> str:
+    """An object type (`OBJECT_FOREIGN_TABLE`) as people write it."""
+    return object_type.removeprefix("OBJECT_").replace("_", " ")
