@@ -52,9 +52,13 @@ def world_of(
     *,
     names: tuple[str, ...],
     configuration: str,
+    line: str = "",
     make: Callable[[Path], Migrator],
 ) -> Iterator[MigratorWorld]:
-    """A database owned by a role with a password, and the project beside it."""
+    """A database owned by a role with a password, and the project beside it.
+
+    `configuration` is a file that decides the tool's behaviour; `line` added to it changes that.
+    """
     role, password = f"owner_{token_hex(4)}", f"pw {token_hex(8)}/%@"
     with server.connect() as admin:
         admin.execute(
@@ -71,8 +75,14 @@ def world_of(
             names=names,
             endpoint=Endpoint("127.0.0.1", server.port, database, role, password),
             connect=lambda: server.connect(database),
-            configuration=project / configuration,
+            reconfigure=lambda: append(project / configuration, line),
             private=private,
         )
     with server.connect() as admin:
         admin.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(role)))
+
+
+def append(path: Path, line: str) -> None:
+    """Add one line to a file, which may not exist yet."""
+    with path.open("a") as file:
+        file.write(f"{line}\n")

@@ -87,7 +87,10 @@ class Migrator(Protocol):
     name: str
     """`node-pg-migrate`, `sql`, `alembic`."""
 
-    history_is_in_down_transaction: bool
+    @property
+    def history_is_in_down_transaction(self) -> bool:
+        """Whether the history row goes in the down's own transaction (unless that one left it itself)."""
+        ...
 
     def version(self) -> str:
         """The tool and its version, e.g. `node-pg-migrate 9.0.0`."""
@@ -117,7 +120,9 @@ class Migrator(Protocol):
         """Run the tool's read-only verb in this environment; None when it has none."""
         ...
 
-    def unapply(self, count: int, environment: ToolEnvironment, deadline: float) -> ToolResult: ...
+    def unapply(self, count: int, environment: ToolEnvironment, deadline: float) -> ToolResult:
+        """Run the downs of the newest `count` migrations, ended after `deadline` seconds."""
+        ...
 
     def apply(self, count: int, environment: ToolEnvironment, deadline: float) -> ToolResult:
         """Run the up of the next `count` migrations; only ever used on copies of ours."""

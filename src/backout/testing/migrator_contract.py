@@ -53,8 +53,8 @@ class MigratorWorld:
     endpoint: Endpoint
     connect: Callable[[], Connection[Any]]
     """An autocommit superuser session on the endpoint's database."""
-    configuration: Path
-    """A file that decides the tool's behaviour."""
+    reconfigure: Callable[[], None]
+    """Change a file that decides the tool's behaviour."""
     private: Path
     """An empty directory for generated files."""
 
@@ -309,7 +309,7 @@ class MigratorContract:
     def test_the_environment_digest_follows_the_configuration(self, world: MigratorWorld) -> None:
         before = world.make().environment_digest()
         assert world.make().environment_digest() == before
-        world.configuration.write_text(world.configuration.read_text() + "\n\n")
+        world.reconfigure()
         assert world.make().environment_digest() != before
 
     def test_the_checks_of_a_healthy_project_pass(self, world: MigratorWorld) -> None:

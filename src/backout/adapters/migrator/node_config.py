@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from backout.adapters.migrator import child, options
+from backout.adapters.migrator import child, options, sources
 from backout.adapters.migrator.node_files import Place
 from backout.adapters.migrator.node_program import PASSED, Program
 from backout.errors import NeighbourUnreachable
@@ -18,7 +18,6 @@ from backout.ports.migrator import ToolEnvironment
 
 KEYS = ("schema", "migrations-dir", "use-glob", "migrations-table", "migrations-schema", "ignore-pattern")
 CONNECTION_KEY = "database-url-var"
-_ASSIGNMENT = re.compile(r"\s*(?:export\s+)?([A-Za-z_]\w*)\s*=\s*(.*)")
 # Prints the wanted keys only: the rest of such a file is where the password stands.
 _READER = """
 import { createRequire } from "node:module";
@@ -235,11 +234,5 @@ def _guessed(text: str) -> Mapping[str, object]:
 
 
 def env_file(asked: Asked) -> dict[str, str]:
-    """Assignments of the env file; no expansion, because only names and kinds of values matter here."""
-    path = asked.env_file or asked.project / ".env"
-    try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return {}
-    found = (_ASSIGNMENT.match(line) for line in lines)
-    return {seen.group(1): seen.group(2).strip().strip("'\"") for seen in found if seen}
+    """Assignments of the env file that the tool would load."""
+    return sources.assignments(asked.env_file or asked.project / ".env")

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 HEADER_LINES = 6
+_ASSIGNMENT = re.compile(r"\s*(?:export\s+)?([A-Za-z_]\w*)\s*=\s*(.*)")
 _LINE_COMMENT = re.compile(r"\s*(?://+|--+|#+!?)\s?(.*)")
 
 
@@ -78,3 +79,13 @@ def digest_of_paths(paths: Iterable[Path]) -> str:
         mark = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "missing"
         whole.update(f"{mark}  {path.name}\n".encode())
     return whole.hexdigest()
+
+
+def assignments(path: Path) -> dict[str, str]:
+    """Assignments of an env file; no expansion, because only names and kinds of values matter to us."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return {}
+    found = (_ASSIGNMENT.match(line) for line in lines)
+    return {seen.group(1): seen.group(2).strip().strip("'\"") for seen in found if seen}
