@@ -134,6 +134,7 @@ class Rehearsal:
     """For every table of the plan: name before the down and its attribute list after it; the commit gate
     compares them."""
     history_in_transaction: bool = True
+    untouched_tables: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,3 +203,7 @@ class Proposal:
     window: str
     expires_at: str
     requested_by: str
+    attributes_after: tuple[tuple[str, str], ...] = ()
+    """What the commit gate compares: table as named before the down, its attribute list after it."""
+    untouched_tables: int = 0
+    """Tables that the rehearsal saw unwritten, with the same files."""

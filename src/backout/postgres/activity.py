@@ -211,3 +211,9 @@ def row_count(session: Session, table: str) -> int:
     """Rows of a table, counted; for tables that the planner has no estimate of."""
     row = session.execute(f"SELECT count(*) FROM {table}").fetchone()  # noqa: S608 - quoted by the catalog
     return int(row[0]) if row else 0
+
+
+def blocking(session: Session, pid: int) -> tuple[int, ...]:
+    """Pids that stand in the way of `pid`; 0 stands for a prepared transaction."""
+    row = session.execute("SELECT pg_catalog.pg_blocking_pids(%s)", (pid,)).fetchone()
+    return tuple(row[0]) if row else ()

@@ -38,7 +38,7 @@ def back_out(run: Run, world: World, incident: Incident) -> Verification:
 
     permit = gate.permit(run, world, incident, proposals, proven.snapshot, proven.proof)
     clearance = gate.clear(run, permit, snapshot.fresh(run, world, permit))
-    done = execution.carry_out(run, world, clearance, found)
+    done = execution.carry_out(run, world, clearance)
     if done.outcome is not Outcome.BACKED_OUT:
         rehearsal.reproduce(run, world, clearance, proven)
         raise execution.failure(incident.id, done)

@@ -75,6 +75,8 @@ def _proposal(
         expected_schema=rehearsed.schema_after,
         loss=tuple(sorted(rehearsed.losses, key=lambda loss: (loss.by is DestroyedBy.DOWN, loss.key))),
         keeps=rehearsed.keeps,
+        attributes_after=rehearsed.attributes_after,
+        untouched_tables=rehearsed.untouched_tables,
         accept_by_name=accept,
         snapshot=SnapshotRef(snapshot.id, snapshot.manifest_sha256, snapshot.lsn, snapshot.scope.value),
         rehearsal_copy=rehearsed.copy,

@@ -1,0 +1,216 @@
+"""Carry out the cleared plan through the real tool, keeping what it destroys inside its own transaction.
+
+Invariant: either the down is not committed and nothing of ours is left, or it is committed and every
+value it destroyed is in `backout_kept`. The order that gives it: lock first, copy under the lock in the
+tool's own transaction, check before its COMMIT goes on.
+"""
+
+from __future__ import annotations
+
+import time
+
+from backout.errors import BackoutError, HandedOver, LockNotGranted, Refused, Stopped
+from backout.model.execution import Diagnostics, Execution, KeptColumn, Outcome
+from backout.model.gate import Clearance
+from backout.model.plan import Proposal
+from backout.phases.execution import decide, diagnose
+from backout.phases.execution.facts import Sight
+from backout.ports.migrator import Recovery, ToolEnvironment, ToolResult
+from backout.ports.run import Attempt, Run
+from backout.ports.world import World
+from backout.postgres import activity, kept
+from backout.postgres.catalog import digest, read_schema
+from backout.postgres.proxy.kept_tables import ensure_schema
+from backout.postgres.proxy.policy import GatePlan, KeepPlan, LockWait, Policy
+from backout.postgres.through_proxy import ToolRun, drive
+
+_ORPHAN_SECONDS = 30.0
+
+
+def carry_out(run: Run, world: World, clearance: Clearance) -> Execution:
+    """The down, once. A resumed step looks first and never repeats an effect."""
+    return run.step("execution.down", Execution, lambda attempt: _down(run, world, clearance, attempt))
+
+
+def _down(run: Run, world: World, clearance: Clearance, attempt: Attempt) -> Execution:
+    proposal = clearance.permit.proposal
+    if attempt.number > 1:
+        settled = _look_first(run, world, proposal, attempt)
+        if settled is not None:
+            return settled
+    with world.databases.operate(attempt.name) as session:
+        ensure_schema(session)
+    begun = time.monotonic()
+    ran = _through_proxy(run, world, proposal, attempt)
+    sight = _see(world, proposal, attempt.name)
+    _raise_if_untouched(world, proposal, ran, sight)
+    outcome = decide.outcome(sight, proposal)
+    kept_columns = _kept(world, proposal, attempt.name)
+    values = sum(column.values for column in kept_columns)
+    return Execution(
+        strategy=proposal.strategy.value,
+        outcome=outcome,
+        tool=proposal.tool,
+        tool_exit=ran.result.exit_code,
+        transactions=len(ran.commits),
+        xids=tuple(commit.xid for commit in ran.commits),
+        locked_seconds=round(max((c.lock_seconds for c in ran.commits), default=0.0), 3),
+        waited_seconds=0.0,
+        seconds=round(time.monotonic() - begun, 2),
+        kept=kept_columns,
+        values_destroyed=values,
+        values_kept=values,
+        statements=tuple(s.text for s in ran.writing("")),
+        committed_at=world.now().isoformat(timespec="milliseconds"),
+        how="executed",
+        untouched=decide.untouched(proposal),
+        diagnostics=None if outcome is Outcome.BACKED_OUT else diagnose.of(world, ran, attempt.name),
+    )
+
+
+def _through_proxy(run: Run, world: World, proposal: Proposal, attempt: Attempt) -> ToolRun:
+    policy = Policy(
+        mark={"incident": run.incident, "round": run.round, "step": attempt.key, "kind": "down"},
+        keep=KeepPlan(proposal.keeps, run.incident),
+        gate=GatePlan(proposal.attributes_after),
+        budgets=proposal.budgets,
+        blockers=lambda pid: _blockers(world, pid, attempt.name),
+        on_wait=lambda wait: _told(run, wait),
+    )
+    deadline = proposal.budgets.statement_timeout + proposal.budgets.lock_patience
+
+    def unapply(environment: ToolEnvironment) -> ToolResult:
+        return world.migrator.unapply(len(proposal.migrations), environment, deadline)
+
+    return drive(world.migrator, unapply, world.databases.operate_dsn(), policy, attempt.name)
+
+
+def _blockers(world: World, pid: int, name: str) -> tuple[int, ...]:
+    try:
+        with world.databases.observe(name) as session:
+            return activity.blocking(session, pid)
+    except BackoutError:
+        return ()
+
+
+def _told(run: Run, wait: LockWait) -> str | None:
+    holders = ", ".join(f"pid {pid}" for pid in wait.holders) or "a session that is gone by now"
+    run.progress(f"waits for a lock, try {wait.attempt}, {wait.waited:.0f} s; held by {holders}")
+    return None
+
+
+def _see(world: World, proposal: Proposal, name: str) -> Sight:
+    with world.databases.observe(name) as session:
+        history = world.migrator.history(session)
+        schema = digest(read_schema(session), frozenset({history.table}))
+        sessions = activity.sessions_named(session, f"backout/{proposal.incident}/%")
+    with world.databases.operate(name) as session:
+        tables = len(kept.tables(session, proposal.incident))
+    names = {row.name for row in history.rows}
+    still = any(m.name in names for m in proposal.migrations)
+    return Sight(still, schema, sessions, tables)
+
+
+def _look_first(run: Run, world: World, proposal: Proposal, attempt: Attempt) -> Execution | None:
+    """What an earlier attempt left behind: None = nothing happened, the attempt may go on."""
+    _end_orphans(run, world, proposal, attempt)
+    sight = _see(world, proposal, attempt.name)
+    match decide.recovery(world.migrator, sight, proposal):
+        case Recovery.REPEAT:
+            return None
+        case Recovery.DONE:
+            run.progress("the down happened once and is not repeated")
+            columns = _kept(world, proposal, attempt.name)
+            return decide.found_done(proposal, columns, world.now().isoformat(timespec="milliseconds"))
+        case Recovery.FINISH_HISTORY | Recovery.UNKNOWN as recovery:
+            raise _by_hand(world, proposal, recovery)
+
+
+def _end_orphans(run: Run, world: World, proposal: Proposal, attempt: Attempt) -> None:
+    """A killed client does not stop its server session: end ours, and wait until none is left."""
+    pattern = f"backout/{proposal.incident}/%"
+    begun = time.monotonic()
+    while True:
+        with world.databases.operate("backout/look") as session:
+            left = activity.sessions_named(session, pattern)
+            if not left:
+                return
+            run.progress(f"ending {len(left)} session(s) of an earlier attempt")
+            activity.end_own_sessions(session, pattern)
+        if time.monotonic() - begun > _ORPHAN_SECONDS:
+            raise Stopped(
+                f"a session of an earlier attempt does not end: pid {left[0]}",
+                where=world.target,
+                intact="unknown until it has ended",
+                next=f"backout resume {proposal.incident}",
+            )
+        time.sleep(0.2)
+
+
+def _by_hand(world: World, proposal: Proposal, recovery: Recovery) -> HandedOver:
+    names = ", ".join(m.name for m in proposal.migrations)
+    what = (
+        f"the schema is down but the history still lists {names}"
+        if recovery is Recovery.FINISH_HISTORY
+        else f"history and schema fit neither before nor after the down of {names}"
+    )
+    return HandedOver(
+        what,
+        where=world.target,
+        intact="kept values; nothing was repeated",
+        next=f"backout show {proposal.incident}",
+    )
+
+
+def _raise_if_untouched(world: World, proposal: Proposal, ran: ToolRun, sight: Sight) -> None:
+    """A down that did not commit leaves the step without effect: say why, and let it be tried again."""
+    if decide.outcome(sight, proposal) is not Outcome.UNTOUCHED:
+        return
+    refusal = ran.refusals[-1] if ran.refusals else None
+    intact = "schema and data; the down rolled back, nothing of ours is left"
+    again = f"backout resume {proposal.incident}"
+    if refusal is not None and refusal.what == "lock_timeout":
+        raise LockNotGranted(
+            refusal.detail, where=world.target, intact=intact, next=f"end that session, then: {again}"
+        )
+    if refusal is not None:
+        raise Refused(
+            f"the commit gate refused the down ({refusal.what}): {refusal.detail}",
+            where=world.target,
+            intact=intact,
+            next=f"backout propose {proposal.incident}",
+        )
+    if ran.first_error() is None and ran.result.exit_code == 0:
+        raise Stopped(
+            "the tool said done (exit 0), the history table says no",
+            where=world.target,
+            intact=intact,
+            next=f"backout doctor --target {world.target}",
+        )
+
+
+def _kept(world: World, proposal: Proposal, name: str) -> tuple[KeptColumn, ...]:
+    with world.databases.operate(name) as session:
+        return tuple(
+            KeptColumn(
+                *(table.relation, column, values, table.rows, table.key, table.lsn),
+                f"backout_kept.{table.table}",
+            )
+            for table in kept.tables(session, proposal.incident)
+            for column, values in kept.values_of(session, table)
+        )
+
+
+def failure(incident: str, done: Execution) -> BackoutError:
+    """The error of a down that failed half-way or in doubt: evidence is recorded, the round is over."""
+    found = done.diagnostics or Diagnostics("", "", "the tool ended without saying why", "", ())
+    reproduced = {True: "the same failure came on a fresh copy", False: "a fresh copy did not show it"}
+    note = reproduced.get(found.reproduced, "not reproduced") if found.reproduced is not None else ""
+    error = HandedOver if done.outcome is Outcome.IN_DOUBT else Refused
+    return error(
+        f"the down failed: {found.message} {f'({found.sqlstate})' if found.sqlstate else ''}".rstrip()
+        + (f"; {note}" if note else ""),
+        where=incident,
+        intact="unknown; see the diagnostics" if done.outcome is Outcome.IN_DOUBT else "schema and data",
+        next=f"backout show {incident}",
+    )

@@ -1,0 +1,58 @@
+"""What a look at the target means: done, untouched, or in doubt; pure."""
+
+from __future__ import annotations
+
+from backout.model.execution import Execution, KeptColumn, Outcome
+from backout.model.plan import Proposal
+from backout.phases.execution.facts import Sight
+from backout.ports.migrator import Migrator, Observation, Recovery
+
+
+def outcome(sight: Sight, proposal: Proposal) -> Outcome:
+    """History and schema decide; the tool's exit code never does."""
+    if not sight.history_has_it and sight.schema == proposal.expected_schema:
+        return Outcome.BACKED_OUT
+    if sight.history_has_it and sight.schema == proposal.schema_fingerprint:
+        return Outcome.UNTOUCHED
+    return Outcome.IN_DOUBT
+
+
+def observation(sight: Sight, proposal: Proposal) -> Observation:
+    """The same look in the words of the migrator port."""
+    return Observation(
+        history_has_it=sight.history_has_it,
+        schema_is_before=sight.schema == proposal.schema_fingerprint,
+        schema_is_after=sight.schema == proposal.expected_schema,
+    )
+
+
+def recovery(migrator: Migrator, sight: Sight, proposal: Proposal) -> Recovery:
+    """What an interrupted attempt means for this tool."""
+    return migrator.recover(observation(sight, proposal))
+
+
+def untouched(proposal: Proposal) -> int:
+    """How many tables the commit gate compared and found unwritten."""
+    return proposal.untouched_tables
+
+
+def found_done(proposal: Proposal, columns: tuple[KeptColumn, ...], at: str) -> Execution:
+    """The result of a down that an earlier process committed."""
+    values = sum(column.values for column in columns)
+    return Execution(
+        strategy=proposal.strategy.value,
+        outcome=Outcome.BACKED_OUT,
+        tool=proposal.tool,
+        tool_exit=-1,
+        transactions=0,
+        xids=(),
+        locked_seconds=0.0,
+        waited_seconds=0.0,
+        seconds=0.0,
+        kept=columns,
+        values_destroyed=values,
+        values_kept=values,
+        statements=(),
+        committed_at=at,
+        how="found done",
+    )

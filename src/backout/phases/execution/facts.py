@@ -1,0 +1,15 @@
+"""What execution sees when it looks at the target, before and after an attempt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """The target as it is: what the history lists, which schema it has, whether a session of ours lives."""
+
+    history_has_it: bool
+    schema: str
+    own_sessions: tuple[int, ...]
+    kept_tables: int

@@ -1,0 +1,124 @@
+"""Kept values: list them, show them, put them back onto their rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from backout.errors import ConfigurationError, Refused
+from backout.model.execution import KeptColumn
+from backout.ports.run import Run
+from backout.ports.world import Session, World
+from backout.postgres import kept
+from backout.postgres.activity import ddl_in_progress
+
+
+@dataclass(frozen=True, slots=True)
+class PutBackDone:
+    """The result of a put-back; the figures add up to the kept values of the column."""
+
+    column: str
+    into: str
+    written: int
+    row_gone: int
+    already_there: int
+    overwritten: int
+
+
+def columns(session: Session, incident: str) -> tuple[KeptColumn, ...]:
+    """Every column (or set of whole rows) that is kept for this incident."""
+    found = []
+    for table in kept.tables(session, incident):
+        for column, values in kept.values_of(session, table):
+            found.append(
+                KeptColumn(
+                    *(table.relation, column, values, table.rows, table.key, table.lsn),
+                    f"backout_kept.{table.table}",
+                    _place_today(session, table, column),
+                )
+            )
+    return tuple(found)
+
+
+def _place_today(session: Session, table: kept.KeptTable, column: str) -> str:
+    try:
+        return kept.destination(session, table, column).column
+    except Refused:
+        return "none"
+
+
+def find(session: Session, incident: str, column: str) -> tuple[kept.KeptTable, str]:
+    """The kept table that holds `column` (`table.column` or a bare name that is unique).
+
+    Raises `ConfigurationError` naming what is kept.
+    """
+    tables = kept.tables(session, incident)
+    table_part, _, name = column.rpartition(".")
+    fitting = [
+        t
+        for t in tables
+        if name in t.columns and (not table_part or t.relation.endswith(table_part.removeprefix("public.")))
+    ]
+    if len(fitting) != 1:
+        there = (
+            ", ".join(f"{t.relation}.{c}" for t in tables for c in t.columns if c not in t.key) or "nothing"
+        )
+        what = f"nothing called {column} is kept" if not fitting else f"{column} is kept of several tables"
+        raise ConfigurationError(what, where=incident, intact="the kept values", next=f"kept are: {there}")
+    if not fitting[0].key:
+        raise Refused(
+            f"{fitting[0].relation} has no key: values cannot be told back onto their rows",
+            intact="the kept values",
+            next=f"backout kept export {incident}",
+        )
+    return fitting[0], name
+
+
+def look(world: World, incident: str, column: str, into: str, *, overwrite: bool, name: str) -> PutBackDone:
+    """The forecast: what `put_back` would do now. Only reads."""
+    with world.databases.operate(name) as session:
+        table, old = find(session, incident, column)
+        to = kept.destination(session, table, into)
+        seen = kept.forecast(session, table, old, to, overwrite=overwrite)
+    return PutBackDone(
+        *(f"{table.relation}.{old}", f"{to.relation}.{to.column}"),
+        *(seen.written, seen.row_gone, seen.already_there, seen.overwritten),
+    )
+
+
+def put_back(
+    run: Run, world: World, incident: str, column: str, into: str, *, overwrite: bool
+) -> PutBackDone:
+    """Write the values back; marked batch by batch in the target, so that a resumed one repeats nothing."""
+    return run.step(
+        "write",
+        PutBackDone,
+        lambda attempt: _write(run, world, incident, column, into, overwrite, attempt.name, attempt.key),
+    )
+
+
+def _write(
+    run: Run, world: World, incident: str, column: str, into: str, overwrite: bool, name: str, mark: str
+) -> PutBackDone:
+    expected = look(world, incident, column, into, overwrite=overwrite, name=name)
+    with world.databases.operate(name) as session:
+        table, old = find(session, incident, column)
+        to = kept.destination(session, table, into)
+        _watch_out(world, session, incident)
+        for done, of in kept.put_back(
+            session, table, old, to, overwrite=overwrite, mark=f"{incident}/{mark}"
+        ):
+            if of > 1:
+                run.progress(f"put back: batch {done} of {of}")
+    return expected
+
+
+def _watch_out(world: World, session: Session, incident: str) -> None:
+    """Never write into a column that is about to go again: refuse while another `up` is running."""
+    running = ddl_in_progress(session)
+    if running:
+        raise Refused(
+            f"the schema is being changed right now by pid {running[0].pid} ({running[0].who})",
+            where=world.target,
+            intact="the kept values",
+            next=f"backout verify {incident}",
+        )
