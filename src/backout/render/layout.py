@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from backout.model.check import Check, CheckState
@@ -177,40 +177,38 @@ class Step:
     more: tuple[str, ...] = ()
 
 
-_TIMES = 22
-"""Columns that `took` and `predicted` use at the right."""
+_TIME = 11
+"""Columns of each of `took` and `predicted`, which stand at the right."""
 
 
 def steps(rows: Sequence[Step], style: Style) -> list[str]:
     """Lines with symbol, name, text and, at the right, the times taken and predicted."""
     label = max([12, *(words.columns(style.text(row.name)) + 2 for row in rows)])
+    predicted = any(row.predicted is not None for row in rows)
     lines: list[str] = []
     for row in rows:
-        lines += _step(row, label, style)
+        name = style.text(row.name)
+        head = f"  {style.symbol(row.state)} {name}{' ' * (label - words.columns(name))}"
+        lines += _timed(head, row, predicted, style)
+        for extra in row.more:
+            lines += hanging(" " * (label + 4), extra, style)
     return lines
 
 
-def _step(row: Step, label: int, style: Style) -> list[str]:
-    name = style.text(row.name)
-    head = f"  {style.symbol(row.state)} {name}{' ' * (label - words.columns(name))}"
-    lines = hanging(head, row.text, style)
-    times = _times(row)
-    if times:
-        room = style.width - len(times) - words.columns(visible(lines[0]))
-        lines = (
-            [lines[0] + " " * room + times, *lines[1:]] if room > 1 else [*lines, times.rjust(style.width)]
-        )
-    for extra in row.more:
-        lines += hanging(" " * (label + 4), extra, style)
-    return lines
-
-
-def _times(row: Step) -> str:
+def _timed(head: str, row: Step, predicted: bool, style: Style) -> list[str]:
+    """The text of a step, with its times at the right edge of the first line; below it where it is narrow."""
     if row.took is None and row.predicted is None:
-        return ""
+        return hanging(head, row.text, style)
     took = words.duration(row.took) if row.took is not None else ""
-    predicted = words.duration(row.predicted) if row.predicted is not None else ""
-    return f"{took:>{_TIMES - 12}}{predicted:>12}"
+    guess = words.duration(row.predicted) if row.predicted is not None else ""
+    if style.width < NARROW:
+        told = f"took {took}" if took else ""
+        also = f"predicted {guess}" if guess else ""
+        return hanging(head, ", ".join(part for part in (row.text, told, also) if part), style)
+    times = f"{took:>{_TIME}}{guess:>{_TIME}}" if predicted else f"{took:>{_TIME}}"
+    first, *rest = hanging(head, row.text, replace(style, width=style.width - len(times)))
+    blank = " " * (style.width - len(times) - words.columns(visible(first)))
+    return [f"{first}{blank}{times}".rstrip(), *rest]
 
 
 def checks(rows: Sequence[Check], style: Style) -> list[str]:
@@ -218,12 +216,14 @@ def checks(rows: Sequence[Check], style: Style) -> list[str]:
     return steps([Step(state_of(check), check.name, check.detail) for check in rows], style)
 
 
-def tally(rows: Sequence[Check]) -> str:
+def tally(rows: Sequence[Check], style: Style) -> list[str]:
     """`7 checks: 4 pass, 1 warn, 1 fail, 1 unknown`, and the exit code when it is not 0."""
     counts = ((state, sum(check.state is state for check in rows)) for state in CheckState)
     told = ", ".join(f"{number} {state.value}" for state, number in counts if number)
     summary = f"{words.plural(len(rows), 'check')}: {told or 'none'}"
-    return summary if all(check.good for check in rows) else f"{summary:<58}exit 1"
+    if not all(check.good for check in rows):
+        summary = f"{summary:<58} exit 1" if style.width >= 80 else f"{summary}  exit 1"
+    return hanging("", summary, style)
 
 
 @dataclass(frozen=True, slots=True)

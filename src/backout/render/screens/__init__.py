@@ -3,11 +3,51 @@
 from __future__ import annotations
 
 from backout.render.screens.approve import screen as approve_screen
+from backout.render.screens.approved import screen as approved_screen
+from backout.render.screens.contain import screen as contain_screen
+from backout.render.screens.copies import screen as copies_screen
+from backout.render.screens.diagnose import screen as diagnose_screen
+from backout.render.screens.doctor import screen as doctor_screen
+from backout.render.screens.error import screen as error_screen
+from backout.render.screens.init import screen as init_screen
+from backout.render.screens.kept_list import screen as kept_list_screen
 from backout.render.screens.open import screen as open_screen
 from backout.render.screens.propose import screen as propose_screen
+from backout.render.screens.put_back import forecast_screen as put_back_forecast_screen
+from backout.render.screens.put_back import screen as put_back_screen
+from backout.render.screens.rehearse import screen as rehearse_screen
+from backout.render.screens.resume import screen as resume_screen
+from backout.render.screens.run import screen as run_screen
+from backout.render.screens.run_live import screen as run_live_screen
+from backout.render.screens.show import screen as show_screen
+from backout.render.screens.snapshot import screen as snapshot_screen
+from backout.render.screens.snapshots import screen as snapshots_screen
+from backout.render.screens.status import screen as status_screen
+from backout.render.screens.verify import screen as verify_screen
+from backout.render.screens.watch import screen as watch_screen
 
 __all__ = [
     "approve_screen",
+    "approved_screen",
+    "contain_screen",
+    "copies_screen",
+    "diagnose_screen",
+    "doctor_screen",
+    "error_screen",
+    "init_screen",
+    "kept_list_screen",
     "open_screen",
     "propose_screen",
+    "put_back_forecast_screen",
+    "put_back_screen",
+    "rehearse_screen",
+    "resume_screen",
+    "run_live_screen",
+    "run_screen",
+    "show_screen",
+    "snapshot_screen",
+    "snapshots_screen",
+    "status_screen",
+    "verify_screen",
+    "watch_screen",
 ]

@@ -1,0 +1,74 @@
+"""The screen at the end of `run` and `resume`: what was destroyed, kept and lost, and what is live now."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from backout.model.check import Check, all_good
+from backout.model.execution import Execution, Outcome, Verification, Watch
+from backout.model.plan import Rehearsal
+from backout.render import words
+from backout.render.layout import State, Step, Style, checks, hanging, page, steps, tally
+from backout.render.screens.watch import watch_lines
+
+
+def screen(
+    done: Execution,
+    verification: Verification,
+    watch: Watch | None,
+    *,
+    style: Style,
+    next: str,
+    now: datetime | None = None,
+    rehearsal: Rehearsal | None = None,
+) -> str:
+    """What was done and whether it holds; checks that did not pass are shown one by one."""
+    lines = steps([_down(done, rehearsal), _verify(verification)], style)
+    lines += checks(_not_passed(verification.checks), style)
+    lines += hanging("", counted(done), style)
+    lines += hanging("", ended(done, now), style)
+    lines += watch_lines(watch, style, now) if watch else []
+    if not all_good(verification.checks):
+        lines += tally(verification.checks, style)
+    return page(lines, next, style)
+
+
+def _down(done: Execution, rehearsal: Rehearsal | None) -> Step:
+    state = {
+        Outcome.BACKED_OUT: State.PASS,
+        Outcome.UNTOUCHED: State.FAIL,
+        Outcome.IN_DOUBT: State.UNKNOWN,
+    }[done.outcome]
+    text = f"{words.plural(done.transactions, 'transaction')}, locked {words.duration(done.locked_seconds)}"
+    waited = (f"waited {words.duration(done.waited_seconds)} for locks",) if done.waited_seconds else ()
+    return Step(state, "down", text, done.seconds, rehearsal.seconds if rehearsal else None, waited)
+
+
+def _verify(verification: Verification) -> Step:
+    good = sum(check.good for check in verification.checks)
+    state = State.PASS if all_good(verification.checks) else State.FAIL
+    return Step(state, "verify", f"{good} of {len(verification.checks)} checks", verification.seconds)
+
+
+def _not_passed(rows: Sequence[Check]) -> list[Check]:
+    return [check for check in rows if not check.good]
+
+
+def counted(done: Execution) -> str:
+    """`destroyed 4,527 values, kept 4,527, lost 0`."""
+    lost = done.values_destroyed - done.values_kept
+    return (
+        f"destroyed {words.plural(done.values_destroyed, 'value')}, kept {done.values_kept:,}, lost {lost:,}"
+    )
+
+
+def ended(done: Execution, now: datetime | None = None) -> str:
+    """The state of the target, in one sentence."""
+    at = words.when(done.committed_at, now)
+    found = " It was found done and was not repeated." if done.how == "found done" else ""
+    return {
+        Outcome.BACKED_OUT: f"Backed out at {at}. The old schema is live.{found}",
+        Outcome.UNTOUCHED: "Not backed out: history and schema are as they were.",
+        Outcome.IN_DOUBT: "In doubt: history and schema do not agree; nothing more is done by itself.",
+    }[done.outcome]
