@@ -1,0 +1,139 @@
+"""The ETL of the demo: works unprocessed snapshots into profile summaries, in order, and loses none.
+
+Started as `python -m backout.demo.world.etl work CONTROL`, with DATABASE_URL in its environment. `pause`,
+`continue` and `state` (each with CONTROL) are what an operator types.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import psycopg
+
+from backout.demo.world import control
+
+BATCH = 200
+_CLAIM = "SELECT id FROM hero_snapshots WHERE processed_at IS NULL ORDER BY id LIMIT %s FOR UPDATE"
+_MARK = "UPDATE hero_snapshots SET processed_at = now() WHERE id = ANY(%s)"
+_SUM = """
+INSERT INTO profile_summaries AS known (user_id, snapshots, total_power)
+SELECT user_id, count(*), sum((payload->>'power')::integer) FROM hero_snapshots WHERE id = ANY(%s)
+GROUP BY user_id ORDER BY user_id
+ON CONFLICT (user_id) DO UPDATE SET snapshots = known.snapshots + excluded.snapshots,
+  total_power = known.total_power + excluded.total_power, updated_at = now()
+"""
+
+
+class Worker:
+    """One worker. A batch is one transaction: processed as a whole, or not at all and tried again."""
+
+    def __init__(self, url: str, directory: Path, stop: threading.Event) -> None:
+        self._url = url
+        self._directory = directory
+        self._stop = stop
+        self.processed = 0
+        self.errors: Counter[str] = Counter()
+
+    def run(self) -> None:
+        """Work until told to stop, or until nobody watches the demo any more."""
+        while not self._stop.is_set() and control.demo_lives(self._directory):
+            try:
+                with psycopg.connect(self._url, application_name="heroes-etl") as session:
+                    self._work(session)
+            except psycopg.Error as error:
+                self._fail(error)
+        self._say("stopped")
+
+    def _work(self, session: psycopg.Connection) -> None:
+        while not self._stop.is_set() and control.demo_lives(self._directory):
+            wanted = control.read(self._directory / "etl-wanted.json")
+            if wanted.get("state") == "paused":
+                self._say("paused")
+                self._stop.wait(0.1)
+                continue
+            done = 0 if wanted.get("dead") else self._batch(session)
+            self._say("running")
+            self._stop.wait(0.02 if done else 0.15)
+
+    def _batch(self, session: psycopg.Connection) -> int:
+        with session.transaction():
+            keys = [row[0] for row in session.execute(_CLAIM, (BATCH,))]
+            if keys:
+                session.execute(_MARK, (keys,))
+                session.execute(_SUM, (keys,))
+        self.processed += len(keys)
+        return len(keys)
+
+    def _fail(self, error: psycopg.Error) -> None:
+        state = error.sqlstate or "no connection"
+        self.errors[state] += 1
+        first = str(error).splitlines()[0]
+        print(f"ERROR {state} {first} (failure {self.errors[state]})", flush=True)  # noqa: T201
+        self._say("failing")
+        self._stop.wait(0.3)
+
+    def _say(self, state: str) -> None:
+        document = {"state": state, "at": time.time(), "processed": self.processed, "errors": self.errors}
+        control.write(self._directory / "etl.json", document)
+
+
+def work(directory: Path) -> int:
+    """Run one worker until SIGTERM."""
+    url = os.environ.pop("DATABASE_URL")
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    Worker(url, directory, stop).run()
+    return 0
+
+
+def command(word: str, directory: Path) -> int:
+    """Tell the worker to pause or to continue, and wait until it says that it does; 1 when it does not."""
+    asked = time.time()
+    path = directory / "etl-wanted.json"
+    paused = word == "pause"
+    control.write(path, {**control.read(path), "state": "paused" if paused else "running"})
+
+    def obeyed() -> bool:
+        said = control.read(directory / "etl.json")
+        return bool(said) and float(said["at"]) > asked and (said["state"] == "paused") is paused
+
+    if not control.wait_until(obeyed, 10):
+        print(f"etl: no worker answers, wanted is {word}", file=sys.stderr)  # noqa: T201
+        return 1
+    return state(directory)
+
+
+def state(directory: Path) -> int:
+    """Print what the worker last said."""
+    said = control.read(directory / "etl.json")
+    if not said or time.time() - float(said["at"]) > 5:
+        print("etl: no worker answers", file=sys.stderr)  # noqa: T201
+        return 1
+    errors = ", ".join(f"{count} x {name}" for name, count in said["errors"].items()) or "none"
+    print(f"etl: {said['state']}, {said['processed']} processed, errors: {errors}")  # noqa: T201
+    return 0
+
+
+def main(arguments: list[str]) -> int:
+    """`work`, `pause`, `continue` or `state`, each with the directory of the control files."""
+    match arguments:
+        case ["work", directory]:
+            return work(Path(directory))
+        case ["pause" | "continue" as word, directory]:
+            return command(word, Path(directory))
+        case ["state", directory]:
+            return state(Path(directory))
+        case _:
+            print(__doc__, file=sys.stderr)  # noqa: T201
+            return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,157 @@
+"""The production database of the demo: an embedded PostgreSQL whose role owns its schema and nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import shutil
+import socket
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from backout.demo.place import Place
+from backout.demo.world import control
+from backout.errors import NeighbourUnreachable
+from backout.postgres import servers
+from backout.postgres.binaries import Binaries, installations
+from backout.postgres.connect import Session, open_session
+
+ROLE = "heroes"
+DATABASE = "heroes"
+_PREFERRED = ("wheel", 16)
+# What is private and thrown away elsewhere is production here: it must not lose what it acknowledged.
+_SETTINGS = {
+    "fsync": "on",
+    "full_page_writes": "on",
+    "synchronous_commit": "on",
+    "autovacuum": "on",
+    "cluster_name": "heroes-production",
+    "max_connections": "60",
+    "timezone": "UTC",
+}
+_HBA = "local all postgres trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Production:
+    """The server and how the application reaches it. The password is never shown or logged."""
+
+    data: str
+    sockets: str
+    port: int
+    http_port: int
+    bin_directory: str
+    password: str
+
+    @property
+    def layout(self) -> servers.Layout:
+        """The server as the PostgreSQL room starts it."""
+        directory = Path(self.bin_directory)
+        known = next((b for b in installations() if b.directory == directory), None)
+        return servers.Layout(
+            known or Binaries(directory, 0, "", "wheel"),
+            *(Path(self.data), Path(self.sockets), self.port, "postgres", True, _SETTINGS),
+        )
+
+    @property
+    def url(self) -> str:
+        """Connection string of the application, the ETL and the migration tool."""
+        return f"postgresql://{ROLE}:{self.password}@127.0.0.1:{self.port}/{DATABASE}?sslmode=disable"
+
+    def administer(self, database: str = "postgres") -> Session:
+        """A session of the administrator, who set this server up on a calm day."""
+        return open_session(self.layout.conninfo(database), "demo-setup")
+
+    def session(self) -> Session:
+        """A session of the application's role."""
+        return open_session(self.url, "demo-reckoning")
+
+
+def start(place: Place) -> Production:
+    """The server of the last demo, else a new one; running and reachable on 127.0.0.1."""
+    record = control.read(place.root / "production.json")
+    found = Production(**record) if record else None
+    if found is None or not Path(found.data, "PG_VERSION").exists():
+        found = _make(place)
+    servers.start(found.layout)
+    return found
+
+
+def _make(place: Place) -> Production:
+    binaries = servers.reachable(_binaries())
+    port, http_port = _free_ports(2)
+    sockets = servers.private_directory("bk-demo-")
+    made = Production(
+        data=str(_data_directory(place)),
+        sockets=str(sockets),
+        port=port,
+        http_port=http_port,
+        bin_directory=str(binaries.directory),
+        password=secrets.token_urlsafe(18),
+    )
+    shutil.rmtree(made.data, ignore_errors=True)
+    servers.create(made.layout)
+    (Path(made.data) / "pg_hba.conf").write_text(_HBA)
+    record = place.root / "production.json"
+    record.touch(mode=0o600)
+    control.write(record, asdict(made))
+    record.chmod(0o600)
+    return made
+
+
+def _binaries() -> Binaries:
+    """PostgreSQL 16 of the wheel, else the newest there is."""
+    there = installations()
+    if not there:
+        raise NeighbourUnreachable(
+            "no PostgreSQL server programs on this machine",
+            intact="everything",
+            next="pip install 'backout[demo]', then: backout demo",
+        )
+    return max(there, key=lambda b: ((b.origin, b.major) == _PREFERRED, b.major))
+
+
+def _data_directory(place: Place) -> Path:
+    """Beside the rest of the demo where the account that runs the server may go, else in /var/tmp."""
+    own = place.root / "postgres"
+    own.mkdir(mode=0o755, exist_ok=True)
+    servers.give(own)
+    if servers.run_program(["test", "-w", str(own)]).returncode == 0:
+        return own / "data"
+    name = hashlib.sha256(str(place.root).encode()).hexdigest()[:12]
+    return Path("/var/tmp") / f"backout-demo-{name}" / "data"  # noqa: S108 - made for the service user, 0700
+
+
+def _free_ports(count: int) -> list[int]:
+    """TCP ports below the ephemeral range, which collides now and then."""
+    found: list[int] = []
+    start = 21000 + secrets.randbelow(9000)
+    for port in range(start, 32700):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        found.append(port)
+        if len(found) == count:
+            return found
+    raise NeighbourUnreachable("no free TCP port between 21000 and 32700")
+
+
+def fresh_database(production: Production) -> None:
+    """An empty database, as an administrator hands it to a team: the schemas are theirs, nothing else is."""
+    with production.administer() as admin:
+        admin.execute(f"DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)")
+        if admin.execute("SELECT 1 FROM pg_catalog.pg_roles WHERE rolname = %s", (ROLE,)).fetchone() is None:
+            admin.execute(f"CREATE ROLE {ROLE} LOGIN")
+        admin.execute(f"ALTER ROLE {ROLE} PASSWORD '{production.password}'")
+        admin.execute(f"CREATE DATABASE {DATABASE}")
+    with production.administer(DATABASE) as admin:
+        admin.execute(f"ALTER SCHEMA public OWNER TO {ROLE}")
+        for schema in ("backout", "backout_kept"):  # the script that `backout doctor` prints, run once
+            admin.execute(f"CREATE SCHEMA {schema} AUTHORIZATION {ROLE}")
+
+
+def stop(production: Production) -> None:
+    """An orderly end; the files stay for the next demo."""
+    servers.stop(production.layout, mode="fast")
