@@ -7,9 +7,9 @@ import sys
 
 def main() -> None:
     """Run the command line and exit with its code."""
-    from backout.cli import run  # noqa: PLC0415 - the bare import stays cheap
+    from backout.cli import command_line  # noqa: PLC0415 - the bare import stays cheap
 
-    sys.exit(run(sys.argv[1:]))
+    sys.exit(command_line(sys.argv[1:]))
 
 
 if __name__ == "__main__":

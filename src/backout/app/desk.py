@@ -130,3 +130,7 @@ class Desk:
     def closed(self, incident_id: str) -> bool:
         """Whether the incident was closed."""
         return any(e.key == "close" for e in self.app.journal.read(incident_id))
+
+    def reveal(self, incident_id: str, what: str) -> None:
+        """Record that values of rows were shown to this actor."""
+        self.record(incident_id, EntryKind.DECISION, "reveal", {"what": what})

@@ -48,7 +48,7 @@ def prepare(
     incident = desk.incident(incident_id)
     proposal = choose(desk, incident, strategy)
     people = desk.app.people()
-    return _to_sign(incident.id, proposal, _enrolled(people, person), _given(desk, incident.id), accepts)
+    return _to_sign(incident.id, proposal, _enrolled(people, person), given(desk, incident.id), accepts)
 
 
 def choose(desk: Desk, incident: Incident, strategy: str | None) -> Proposal:
@@ -64,8 +64,8 @@ def choose(desk: Desk, incident: Incident, strategy: str | None) -> Proposal:
 
 
 def _signed_already(desk: Desk, incident_id: str) -> str:
-    given = _given(desk, incident_id)
-    return given[0].strategy if given else ""
+    found = given(desk, incident_id)
+    return found[0].strategy if found else ""
 
 
 def _cannot_choose(incident_id: str, letter: str, proposals: Proposals) -> Refused | ConfigurationError:
@@ -165,29 +165,29 @@ def _three_ways(asked: ToSign) -> Waiting:
 
 def record(desk: Desk, incident_id: str, proposal: Proposal, approval: Approval) -> Approved:
     """Record a checked approval; a second one of the same person replaces nothing and changes nothing."""
-    given = _given(desk, incident_id)
-    if any(a.person == approval.person and a.digest == approval.digest for a in given):
+    found = given(desk, incident_id)
+    if any(a.person == approval.person and a.digest == approval.digest for a in found):
         return _answer(desk, incident_id, proposal)
-    if given and given[0].digest != approval.digest:
+    if found and found[0].digest != approval.digest:
         raise Refused(
-            f"the other approvals are for strategy {given[0].strategy}; withdraw them first",
+            f"the other approvals are for strategy {found[0].strategy}; withdraw them first",
             next=f"backout withdraw {incident_id}",
         )
     desk.signal(incident_id, "approval", codec.dump(approval))
     return _answer(desk, incident_id, proposal)
 
 
-def _given(desk: Desk, incident_id: str) -> tuple[Approval, ...]:
+def given(desk: Desk, incident_id: str) -> tuple[Approval, ...]:
     """Approvals of the newest round that were not withdrawn."""
     withdrawn = {e.body["person"] for e in desk.signals(incident_id, "withdrawal")}
-    found = [codec.load(Approval, e.body) for e in desk.signals(incident_id, "approval")]
-    return tuple(a for a in found if a.person not in withdrawn)
+    approvals = [codec.load(Approval, e.body) for e in desk.signals(incident_id, "approval")]
+    return tuple(a for a in approvals if a.person not in withdrawn)
 
 
 def _answer(desk: Desk, incident_id: str, proposal: Proposal) -> Approved:
-    given = _given(desk, incident_id)
+    found = given(desk, incident_id)
     world = desk.app.world(proposal.target_name)
-    missing = missing_slots(world.policy, given, proposal.requested_by)
+    missing = missing_slots(world.policy, found, proposal.requested_by)
     if missing:
         wanted = " and ".join({"sre": "SRE", "owner": "migration owner"}.get(slot, slot) for slot in missing)
         command = f"backout approve {incident_id}"
@@ -196,7 +196,7 @@ def _answer(desk: Desk, incident_id: str, proposal: Proposal) -> Approved:
         following = f"another person, as {wanted}: {command}"
     else:
         following = f"backout run {incident_id}"
-    return Approved(incident_id, codec.digest(proposal), given, missing, following)
+    return Approved(incident_id, codec.digest(proposal), found, missing, following)
 
 
 def reject(desk: Desk, incident_id: str, person: str, reason: str) -> Approved:
@@ -218,7 +218,7 @@ def withdraw(desk: Desk, incident_id: str, person: str) -> Approved:
         raise Refused(
             "the run has begun; an approval can no longer be withdrawn", next=f"backout status {incident.id}"
         )
-    if person not in {a.person for a in _given(desk, incident.id)}:
+    if person not in {a.person for a in given(desk, incident.id)}:
         raise Refused(f"{person} has not approved this round", next=f"backout show {incident.id}")
     desk.signal(incident.id, "withdrawal", {"person": person})
     desk.begin_round(incident.id, f"{person} withdrew")

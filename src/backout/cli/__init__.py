@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import click
 
 
-def run(arguments: Sequence[str]) -> int:
+def command_line(arguments: Sequence[str]) -> int:
     """Run one command line; return its exit code. Never a traceback for a user's mistake."""
     from backout.cli.main import application
     from backout.errors import BackoutError

@@ -18,7 +18,7 @@ import typer
 
 from backout.errors import BackoutError
 from backout.model.journal import Entry
-from backout.render.layout import Style, style_for
+from backout.render.layout import State, Style, style_for
 
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else.")]
 TargetOption = Annotated[
@@ -104,11 +104,11 @@ class TerminalTeller:
     def step_begins(self, key: str, attempt: int) -> None:
         self._begun[key] = time.monotonic()
         again = f" (attempt {attempt})" if attempt > 1 else ""
-        say(f"  {_mark('running')} {key}{again}")
+        say(f"  {_mark(State.RUNNING)} {key}{again}")
 
     def step_ends(self, key: str, outcome: str, seconds: float) -> None:
         took = time.monotonic() - self._begun.pop(key, time.monotonic())
-        mark = "pass" if outcome == "done" else "fail"
+        mark = State.PASS if outcome == "done" else State.FAIL
         detail = "" if outcome == "done" else f": {outcome}"
         say(f"  {_mark(mark)} {key}{detail}  {took:.1f} s")
 
@@ -116,7 +116,7 @@ class TerminalTeller:
         self._deliver(text, audience, head)
 
 
-def _mark(state: str) -> str:
+def _mark(state: State) -> str:
     return style("stderr").symbol(state)
 
 

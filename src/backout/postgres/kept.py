@@ -146,7 +146,8 @@ def destination(session: Session, kept: KeptTable, column: str) -> Destination:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What one put-back did. `row_gone` = keys that no live row has; their values stay kept."""
+    """What one put-back did. `row_gone` = keys that no live row has; their values stay kept.
+    `overwritten` of those `written` replaced a live value."""
 
     written: int
     row_gone: int
@@ -167,7 +168,8 @@ def forecast(session: Session, kept: KeptTable, column: str, to: Destination, *,
     row = session.execute(query).fetchone()
     assert row is not None
     free, gone, same, other = row
-    return Written(free, gone, same + (0 if overwrite else other), other if overwrite else 0)
+    replaced = other if overwrite else 0
+    return Written(free + replaced, gone, same + other - replaced, replaced)
 
 
 def _parts(kept: KeptTable, column: str, to: Destination) -> dict[str, sql.Composable]:

@@ -21,4 +21,4 @@ def verify_again(
 def watch(run: Run, world: World, proposal: Proposal, seconds: float) -> Watch:
     """Hold the tool's own lock and look every few seconds whether the migration came back."""
     with hold.migrations(world, proposal, run.incident):
-        return comeback.watch(run, world, proposal, seconds)
+        return run.step("ended", Watch, lambda _attempt: comeback.watch(run, world, proposal, seconds))

@@ -8,7 +8,7 @@ from backout.ports.world import World
 from backout.postgres.catalog import digest as schema_digest
 from backout.postgres.catalog import read_schema
 from backout.postgres.connect import identify
-from backout.postgres.marks import carries_marker
+from backout.postgres.marks import is_marked
 from backout.records.codec import digest
 
 
@@ -18,7 +18,7 @@ def present_state(world: World, proposal: Proposal, name: str) -> PresentState:
         identity = identify(session)
         history = world.migrator.history(session)
         fingerprint = schema_digest(read_schema(session), frozenset({history.table}))
-        is_copy = carries_marker(session)
+        is_copy = is_marked(session)
     files = {file.name: file for file in world.migrator.files()}
     positions = {row.name: row.position for row in history.rows}
     known = {m.name for m in proposal.migrations}

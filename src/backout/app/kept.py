@@ -1,0 +1,165 @@
+"""The verbs about kept values: list, show, export, put-back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from backout.app import lock
+from backout.app.containment import next_prefix
+from backout.app.desk import Desk
+from backout.app.results import KeptList, PutBack, Written
+from backout.app.signing import How
+from backout.errors import ConfigurationError, Refused, Waiting
+from backout.model.execution import Execution, Outcome
+from backout.model.incident import Incident
+from backout.phases.kept import act as kept_values
+from backout.phases.kept.act import PutBackDone
+from backout.postgres import kept
+from backout.runbooks import put_back as story
+
+NAME = "backout/kept"
+
+
+def columns(desk: Desk, incident_id: str) -> KeptList:
+    """Every kept column with its number of values and where it would go today."""
+    incident = desk.incident(incident_id)
+    with desk.app.world(incident.target).databases.operate(NAME) as session:
+        found = kept_values.columns(session, incident.id)
+    hint = f"backout kept put-back {incident.id} --column {found[0].column}=NEW" if found else "nothing"
+    return KeptList(incident.id, found, hint)
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Some rows of one kept table; values only when they were asked for."""
+
+    table: str
+    names: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    next: str
+
+
+def show(desk: Desk, incident_id: str, limit: int, *, reveal: bool) -> tuple[Rows, ...]:
+    """Rows of every kept table. Without `reveal` values are described by type and length."""
+    incident = desk.incident(incident_id)
+    answers = []
+    with desk.app.world(incident.target).databases.operate(NAME) as session:
+        for table in kept.tables(session, incident.id):
+            names, rows = kept.sample(session, table, limit)
+            shown = tuple(tuple(_cell(value, reveal=reveal) for value in row) for row in rows)
+            answers.append(
+                Rows(f"backout_kept.{table.table}", names, shown, f"backout kept export {incident.id}")
+            )
+    return tuple(answers)
+
+
+def _cell(value: object, *, reveal: bool) -> str:
+    if value is None:
+        return "NULL"
+    return str(value) if reveal else f"({type(value).__name__}, {len(str(value))})"
+
+
+def export(desk: Desk, incident_id: str, directory: Path) -> Written:
+    """Write every kept table as CSV into `directory` (mode 0700) and read the files back."""
+    incident = desk.incident(incident_id)
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    paths = []
+    with desk.app.world(incident.target).databases.operate(NAME) as session:
+        for table in kept.tables(session, incident.id):
+            path = directory / f"{table.table}.csv"
+            with path.open("wb") as out:
+                for piece in kept.export_csv(session, table):
+                    out.write(piece)
+            paths.append(str(path))
+    return Written(tuple(paths), f"backout kept list {incident.id}")
+
+
+@dataclass(frozen=True, slots=True)
+class PutBackAsked:
+    """One `OLD=NEW` of the command line, with its forecast and the text to sign."""
+
+    incident: Incident
+    column: str
+    into: str
+    overwrite: bool
+    forecast: PutBack
+    message: str
+
+
+def ask(desk: Desk, incident_id: str, column: str, *, overwrite: bool) -> PutBackAsked:
+    """The forecast of a put-back; only reads. `column` is `OLD=NEW`, or `NAME` for the same name."""
+    incident = desk.incident(incident_id)
+    _after_the_run(desk, incident)
+    old, _, new = column.partition("=")
+    into = new or old.rpartition(".")[2]
+    if not old:
+        raise ConfigurationError("give --column OLD=NEW", next=f"backout kept list {incident.id}")
+    world = desk.app.world(incident.target)
+    seen = kept_values.look(world, incident.id, old, into, overwrite=overwrite, name=NAME)
+    following = f"backout kept put-back {incident.id} --column {column} --as NAME"
+    forecast = _figures(incident.id, seen, following)
+    return PutBackAsked(incident, old, into, overwrite, forecast, _message(incident, forecast, overwrite))
+
+
+def _after_the_run(desk: Desk, incident: Incident) -> None:
+    done = desk.result(incident.id, "execution.down", Execution)
+    if done is None or done.outcome is not Outcome.BACKED_OUT:
+        raise Refused("nothing was backed out yet", next=f"backout status {incident.id}")
+
+
+def _figures(incident_id: str, seen: PutBackDone, following: str) -> PutBack:
+    return PutBack(
+        *(incident_id, seen.column, seen.into, seen.written, seen.row_gone),
+        *(seen.already_there, seen.overwritten, following),
+    )
+
+
+def _message(incident: Incident, forecast: PutBack, overwrite: bool) -> str:
+    """What a person signs: the write itself, not its figures (the application goes on writing)."""
+    rule = "replaces live values" if overwrite else "never replaces a live value"
+    return (
+        f"You sign a put-back of kept values\n  incident {incident.id}\n  on {incident.target}\n"
+        f"  {forecast.column} into {forecast.into}\n  {rule}\n"
+    )
+
+
+def put_back(desk: Desk, asked: PutBackAsked, person: str, how: How) -> PutBack:
+    """Write the values back after one signature of an enrolled person."""
+    key = _signed(desk, asked, person, how)
+    with lock.worker(desk.app.state, "kept put-back", desk.actor):
+        prefix = _unfinished(desk, asked) or next_prefix(desk, asked.incident.id, "putback")
+        run = desk.story(asked.incident.id, prefix)
+        run.decide("signed", {"person": person, "key": key, "column": f"{asked.column}={asked.into}"})
+        world = desk.app.world(asked.incident.target)
+        done = story.put_back(run, world, asked.column, asked.into, overwrite=asked.overwrite)
+    return replace(_figures(asked.incident.id, done, ""), next=f"backout kept list {asked.incident.id}")
+
+
+def _unfinished(desk: Desk, asked: PutBackAsked) -> str:
+    """The prefix of a put-back of the same column that was stopped; empty when there is none."""
+    for entry in reversed(desk.app.journal.read(asked.incident.id)):
+        prefix, _, word = entry.key.rpartition(".")
+        if word == "signed" and entry.body.get("column") == f"{asked.column}={asked.into}":
+            done = desk.story(asked.incident.id, prefix).result("write", PutBackDone)
+            return "" if done is not None else prefix
+    return ""
+
+
+def _signed(desk: Desk, asked: PutBackAsked, person: str, how: How) -> str:
+    people = desk.app.people()
+    message = asked.message.encode()
+    if how.signature is not None:
+        armoured: str | None = how.signature.read_text("utf-8")
+    elif how.key is not None:
+        armoured = people.sign_with_key(person, message, how.key)
+    else:
+        armoured = people.sign_with_agent(person, message)
+    if armoured is None:
+        raise Waiting(
+            f"no signature of {person}: no key of theirs is in a running ssh-agent",
+            where=asked.incident.target,
+            intact="everything; nothing was written",
+            next=f"{asked.forecast.next.replace('NAME', person)} --key FILE",
+        )
+    return people.verify(person, message, armoured)

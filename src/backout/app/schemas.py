@@ -1,0 +1,52 @@
+"""JSON Schemas of what machines read: the configuration file and the document of every verb."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from backout import settings
+from backout.app import results
+from backout.errors import UnknownName
+from backout.records import codec
+from backout.render.known import Known
+
+DOCUMENTS: Mapping[str, type] = {
+    "open": results.Opened,
+    "propose": results.Proposed,
+    "approve": results.Approved,
+    "reject": results.Approved,
+    "withdraw": results.Approved,
+    "run": results.Ran,
+    "resume": results.Ran,
+    "verify": results.Verified,
+    "status": results.StatusList,
+    "show": Known,
+    "kept list": results.KeptList,
+    "kept put-back": results.PutBack,
+    "kept export": results.Written,
+    "snapshot take": results.SnapshotAnswer,
+    "snapshot prove": results.SnapshotAnswer,
+    "snapshot list": results.SnapshotList,
+    "contain": results.Contained,
+    "release": results.Contained,
+    "copies": results.CopyList,
+    "doctor": results.Doctor,
+    "rehearse": results.Exercise,
+    "postmortem": results.Written,
+    "init": results.Written,
+}
+
+
+def schema_of(name: str) -> Mapping[str, Any]:
+    """The schema of `config` or of a verb; raises `UnknownName` with the names there are.
+
+    A verb's document also has `exit`, its exit code.
+    """
+    if name == "config":
+        return settings.json_schema()
+    if name not in DOCUMENTS:
+        raise UnknownName(f"no document {name!r}", next=f"one of: config, {', '.join(DOCUMENTS)}")
+    schema = codec.schema(DOCUMENTS[name])
+    schema["properties"]["exit"] = {"type": "integer", "description": "The exit code of the command."}
+    return schema
