@@ -73,9 +73,8 @@ class Token:
     end: int
 
 
-def tokens(text: str) -> Iterator[Token]:
-    """The tokens of `text`, without gaps; what is not closed reaches to the end of the text."""
-    position = 0
+def tokens(text: str, position: int = 0) -> Iterator[Token]:
+    """The tokens of `text` from `position` on, without gaps; what is not closed reaches to the end."""
     while found := _TOKEN.match(text, position):
         group = found.lastgroup or "other"
         end = found.end()
@@ -141,26 +140,31 @@ def split(text: str) -> tuple[str, ...]:
     up to its `\\.` is no statement and is left out.
     """
     pieces: list[str] = []
-    state = _Splitter()
-    start = skip_until = 0
-    for token in tokens(text):
-        if token.start < skip_until:
-            continue
-        if token.kind in (TokenKind.WORD, TokenKind.OTHER):
-            word = text[token.start : token.end].lower()
-            if word == "\\":
-                pieces.append(text[start : token.start])
-                start = skip_until = _end_of_line(text, token.start)
-                pieces.append(text[token.start : start])
-                state = _Splitter()
-            elif word == ";" and state.between_statements:
-                pieces.append(text[start : token.start])
-                start = skip_until = _behind_copy_data(text, start, token.end)
-                state = _Splitter()
-            else:
-                state.see(word)
-    pieces.append(text[start:])
+    position = 0
+    while position < len(text):
+        end, behind = _next_cut(text, position)
+        pieces.append(text[position:end])
+        position = behind
     return tuple(piece for piece in map(trim, pieces) if piece)
+
+
+def _next_cut(text: str, start: int) -> tuple[int, int]:
+    """Where the statement that begins at `start` ends, and where the next one begins."""
+    state = _Splitter()
+    blank = True
+    for token in tokens(text, start):
+        if token.kind not in (TokenKind.WORD, TokenKind.OTHER):
+            blank = blank and token.kind in TRIVIA
+            continue
+        word = text[token.start : token.end].lower()
+        if word == "\\":
+            end = _end_of_line(text, token.start) if blank else token.start
+            return end, end
+        if word == ";" and state.between_statements:
+            return token.start, _behind_copy_data(text, start, token.end)
+        state.see(word)
+        blank = False
+    return len(text), len(text)
 
 
 def _end_of_line(text: str, position: int) -> int:
