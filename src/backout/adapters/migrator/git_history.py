@@ -66,15 +66,17 @@ def readable(project: Path) -> bool:
     return _git(project, "rev-parse", "--git-dir") is not None
 
 
-def find(project: Path, patterns: Sequence[str]) -> tuple[Kept, ...]:
+def find(project: Path, patterns: Sequence[str], containing: str = "") -> tuple[Kept, ...]:
     """The newest version of every file that matches one of the patterns, in any branch or the reflog.
 
+    `containing` keeps to files that once held this text.
     `patterns` are git path patterns seen from `project`. A deleted file is taken from the parent of the
     commit that deleted it, otherwise from the newest commit that wrote it.
     """
     log = _git(
         project,
         *("log", "--all", "--reflog", "--diff-filter=ADM", "--name-status", "--format=%x01%H%x02%an <%ae>"),
+        *((f"-S{containing}",) if containing else ()),
         *(*_PLAIN, "--", *patterns),
     )
     newest: dict[str, tuple[str, str, str]] = {}

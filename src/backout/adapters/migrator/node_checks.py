@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 
 from backout.adapters.migrator import child, node_config, node_explain, node_files
 from backout.adapters.migrator.node_config import Asked, Settings
 from backout.adapters.migrator.node_program import PASSED, Program, with_node
-from backout.errors import BackoutError
 from backout.model.check import Check, CheckState
 from backout.ports.migrator import ToolEnvironment
 
@@ -16,16 +14,6 @@ _PART_OF_CONNECTION = re.compile(
     r"(?:DB|DATABASE|POSTGRES\w*)_?(?:HOST|PASS\w*|USER\w*|PORT)$", re.IGNORECASE
 )
 _ACTION_NAMED = re.compile(r"node-pg-migrate(?:\S*\s+)+?(?:up|down|redo)\b")
-
-
-def tried(name: str, check: Callable[[], Check]) -> Check:
-    """The check's answer; `fail` for what backout explains, `unknown` for everything else."""
-    try:
-        return check()
-    except BackoutError as error:
-        return Check(name, CheckState.FAIL, error.what, error.next)
-    except Exception as error:  # noqa: BLE001 - a check never raises: rough projects are the rule
-        return Check(name, CheckState.UNKNOWN, f"{type(error).__name__} while looking")
 
 
 def started(asked: Asked, program: Program) -> Check:

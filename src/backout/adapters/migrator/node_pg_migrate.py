@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from backout.adapters.migrator import (
     recovery,
     sources,
     tables,
+    trying,
 )
 from backout.adapters.migrator.node_program import PASSED, Program, find, with_node
 from backout.errors import BackoutError, ConfigurationError
@@ -199,14 +200,15 @@ class NodePgMigrate:
     def checks(self) -> tuple[Check, ...]:
         """Tool, configuration, files, command and env file; a check that cannot be made is `unknown`."""
         asked = self._asked
-        named: tuple[tuple[str, Callable[[], Check]], ...] = (
-            ("migration tool", lambda: node_checks.started(asked, self._program())),
-            ("migration configuration", lambda: node_checks.configured(self._settings())),
-            ("migration files", lambda: node_checks.directory(self._settings())),
-            ("migration command", lambda: node_checks.command(asked)),
-            ("migration env file", lambda: node_checks.env_file(asked)),
+        return trying.all_of(
+            (
+                ("migration tool", lambda: node_checks.started(asked, self._program())),
+                ("migration configuration", lambda: node_checks.configured(self._settings())),
+                ("migration files", lambda: node_checks.directory(self._settings())),
+                ("migration command", lambda: node_checks.command(asked)),
+                ("migration env file", lambda: node_checks.env_file(asked)),
+            )
         )
-        return tuple(node_checks.tried(name, check) for name, check in named)
 
 
 def _authorities(ours: Path, directory: Path) -> Path:
