@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from backout.sql.columns import referenced_table, traits_of_column, traits_of_constraint, type_words
 from backout.sql.facts import Effect, EffectKind, Trait
-from backout.sql.tree import Node, relation
+from backout.sql.tree import Node, camel_words, relation
 
 _BY_COLUMN: Mapping[str, EffectKind] = {
     "AT_SetNotNull": EffectKind.SET_NOT_NULL,
@@ -140,6 +140,12 @@ def _other(table: str, what: str, command: Node, traits: frozenset[Trait]) -> Ef
             traits |= {Trait.CONCURRENTLY}
         partition = relation(inner.child("name"))
         return Effect(
-            EffectKind.OTHER, table, other=what.removeprefix("AT_"), traits=traits, references=partition
+            EffectKind.OTHER,
+            table,
+            other=camel_words(what.removeprefix("AT_")),
+            traits=traits,
+            references=partition,
         )
-    return Effect(EffectKind.OTHER, table, command.text("name"), what.removeprefix("AT_"), traits)
+    return Effect(
+        EffectKind.OTHER, table, command.text("name"), camel_words(what.removeprefix("AT_")), traits
+    )

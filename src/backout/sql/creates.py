@@ -125,14 +125,23 @@ def _alter_enum(node: Node) -> Iterable[Effect]:
         yield Effect(EffectKind.ADD_VALUE, name, other=node.text("new_val"), traits=traits)
 
 
+_ALTER_DOMAIN: Mapping[str, EffectKind] = {
+    "C": EffectKind.ADD_CONSTRAINT,
+    "X": EffectKind.DROP_CONSTRAINT,
+    "O": EffectKind.SET_NOT_NULL,
+}
+
+
 def _alter_domain(node: Node) -> Iterable[Effect]:
     constraint = node.child("def")
+    name = node.text("name")
     traits = frozenset({Trait.DOMAIN})
     if constraint is not None and constraint.kind == "Constraint":
+        name = constraint.text("conname")
         traits |= traits_of_constraint(constraint)
-    kinds = {"C": EffectKind.ADD_CONSTRAINT, "X": EffectKind.DROP_CONSTRAINT, "O": EffectKind.SET_NOT_NULL}
-    kind = kinds.get(node.text("subtype"), EffectKind.METADATA)
-    yield Effect(kind, qualified(*node.strings("type_name")), other=node.text("name"), traits=traits)
+    kind = _ALTER_DOMAIN.get(node.text("subtype"), EffectKind.METADATA)
+    words = "ALTER DOMAIN" if kind is EffectKind.METADATA else name
+    yield Effect(kind, qualified(*node.strings("type_name")), other=words, traits=traits)
 
 
 def _function(node: Node) -> Iterable[Effect]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from backout.sql.tree import Node
+from backout.sql.tree import Node, camel_words, object_words
 
 _SIMPLE: Mapping[str, str] = {
     "InsertStmt": "INSERT",
@@ -66,7 +66,6 @@ _SIMPLE: Mapping[str, str] = {
     "DeallocateStmt": "DEALLOCATE",
     "ExplainStmt": "EXPLAIN",
     "DeclareCursorStmt": "DECLARE CURSOR",
-    "FetchStmt": "FETCH",
     "ClosePortalStmt": "CLOSE CURSOR",
     "ListenStmt": "LISTEN",
     "UnlistenStmt": "UNLISTEN",
@@ -77,6 +76,23 @@ _SIMPLE: Mapping[str, str] = {
     "CheckPointStmt": "CHECKPOINT",
     "ConstraintsSetStmt": "SET CONSTRAINTS",
     "VariableShowStmt": "SHOW",
+    "AlterEventTrigStmt": "ALTER EVENT TRIGGER",
+    "AlterExtensionContentsStmt": "ALTER EXTENSION",
+    "CreateFdwStmt": "CREATE FOREIGN DATA WRAPPER",
+    "AlterFdwStmt": "ALTER FOREIGN DATA WRAPPER",
+    "CreateForeignServerStmt": "CREATE SERVER",
+    "AlterForeignServerStmt": "ALTER SERVER",
+    "CreateOpClassStmt": "CREATE OPERATOR CLASS",
+    "CreateOpFamilyStmt": "CREATE OPERATOR FAMILY",
+    "AlterOpFamilyStmt": "ALTER OPERATOR FAMILY",
+    "CreateAmStmt": "CREATE ACCESS METHOD",
+    "CreatePLangStmt": "CREATE LANGUAGE",
+    "AlterStatsStmt": "ALTER STATISTICS",
+    "AlterTableMoveAllStmt": "ALTER TABLE",
+    "AlterTableSpaceOptionsStmt": "ALTER TABLESPACE",
+    "AlterTSConfigurationStmt": "ALTER TEXT SEARCH CONFIGURATION",
+    "AlterTSDictionaryStmt": "ALTER TEXT SEARCH DICTIONARY",
+    "SecLabelStmt": "SECURITY LABEL",
 }
 _TRANSACTION: Mapping[str, str] = {
     "TRANS_STMT_BEGIN": "BEGIN",
@@ -106,10 +122,22 @@ _OBJECT: Mapping[str, str] = {
 }
 
 
+_BY_FLAG: Mapping[str, tuple[str, str, str]] = {
+    "CreateFunctionStmt": ("is_procedure", "CREATE PROCEDURE", "CREATE FUNCTION"),
+    "FetchStmt": ("ismove", "MOVE", "FETCH"),
+    "VacuumStmt": ("is_vacuumcmd", "VACUUM", "ANALYZE"),
+    "GrantStmt": ("is_grant", "GRANT", "REVOKE"),
+    "GrantRoleStmt": ("is_grant", "GRANT ROLE", "REVOKE ROLE"),
+}
+
+
 def tag_of(node: Node) -> str:
     """The command tag of a statement; for kinds without a line of their own, made from the node's name."""
     if node.kind in _SIMPLE:
         return _SIMPLE[node.kind]
+    if node.kind in _BY_FLAG:
+        flag, tag, otherwise = _BY_FLAG[node.kind]
+        return tag if node.flag(flag) else otherwise
     match node.kind:
         case "SelectStmt":
             return "SELECT" if node.child("into_clause") is None else "SELECT INTO"
@@ -117,16 +145,8 @@ def tag_of(node: Node) -> str:
             return _TRANSACTION.get(node.enum("kind"), "")
         case "CreateTableAsStmt":
             return "CREATE TABLE AS" if node.enum("objtype") == "OBJECT_TABLE" else "CREATE MATERIALIZED VIEW"
-        case "CreateFunctionStmt":
-            return "CREATE PROCEDURE" if node.flag("is_procedure") else "CREATE FUNCTION"
-        case "VacuumStmt":
-            return "VACUUM" if node.flag("is_vacuumcmd") else "ANALYZE"
         case "VariableSetStmt":
             return "RESET" if node.enum("kind") in ("VAR_RESET", "VAR_RESET_ALL") else "SET"
-        case "GrantStmt":
-            return "GRANT" if node.flag("is_grant") else "REVOKE"
-        case "GrantRoleStmt":
-            return "GRANT ROLE" if node.flag("is_grant") else "REVOKE ROLE"
         case _:
             return _by_object(node)
 
@@ -150,10 +170,9 @@ def _by_object(node: Node) -> str:
     if node.kind == "RenameStmt" and node.enum(field) == "OBJECT_COLUMN":
         field = "relation_type"
     what = node.enum(field)
-    return f"{verb} {_OBJECT.get(what, what.removeprefix('OBJECT_').replace('_', ' '))}"
+    return f"{verb} {_OBJECT.get(what) or object_words(what)}"
 
 
 def _from_name(kind: str) -> str:
     """`CreateUserMappingStmt` as `CREATE USER MAPPING`."""
-    stem = kind.removesuffix("Stmt")
-    return "".join(f" {letter}" if letter.isupper() else letter for letter in stem).strip().upper()
+    return camel_words(kind.removesuffix("Stmt"))

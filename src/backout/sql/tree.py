@@ -180,3 +180,8 @@ def name_parts(node: Node) -> tuple[str, ...]:
 def object_words(object_type: str) -> str:
     """An object type (`OBJECT_FOREIGN_TABLE`) as people write it."""
     return object_type.removeprefix("OBJECT_").replace("_", " ")
+
+
+def camel_words(name: str) -> str:
+    """A name of the grammar (`DetachPartition`) as people write it (`DETACH PARTITION`)."""
+    return "".join(f" {letter}" if letter.isupper() else letter for letter in name).strip().upper()
