@@ -1,0 +1,108 @@
+"""What the caller wants of the proxy: record, mark, keep, gate. Plain data, settled before the tool runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from backout.model.plan import Budgets, Keep
+
+Rows = tuple[tuple[str | None, ...], ...]
+
+
+class Injected(Protocol):
+    """Runs one statement of ours in the tool's own transaction; values come back as text.
+
+    Raises `InjectionFailed` with the server's words; the transaction is then aborted.
+    """
+
+    def rows(self, query: str, *parameters: str | None) -> Rows: ...
+
+
+@dataclass(frozen=True, slots=True)
+class LockWait:
+    """One attempt at the lock that ran into its timeout, or is about to."""
+
+    attempt: int
+    waited: float
+    """Seconds since the first attempt."""
+    holders: tuple[int, ...]
+    """Process ids that stand in the way, as the observer saw them."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeepPlan:
+    """What to keep before it is destroyed.
+
+    Kept tables are called `names.kept_table(incident, oid, n)`; n goes up from `number`, or from what
+    the manifest already holds for this incident.
+    """
+
+    keeps: tuple[Keep, ...]
+    incident: str
+    number: int = 1
+    rewrites: tuple[str, ...] = ()
+    """Tables (as in `Keep.table`) that the rehearsal saw rewritten although only columns are kept: their
+    rows are counted before and after, since a rewrite and a TRUNCATE look alike in the catalog."""
+
+
+@dataclass(frozen=True, slots=True)
+class GatePlan:
+    """What must be true before the tool's COMMIT goes on, beside "nothing unkept was destroyed"."""
+
+    attributes_after: tuple[tuple[str, str], ...] = ()
+    """(table as named before the down, its attribute list when a transaction of the down commits).
+    Several entries for one table are several allowed states; its state before is always allowed.
+    Tables without an entry are not compared. Empty list = the table is gone."""
+
+
+def _nobody(_pid: int) -> tuple[int, ...]:
+    return ()
+
+
+def _go_on(_wait: LockWait) -> str | None:
+    return None
+
+
+def _ignore(_xid: str) -> None:
+    return None
+
+
+def _agree(_injected: Injected) -> str | None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Passed to `Proxy`. Without mark, keep and gate the proxy only records and changes no byte.
+
+    The callables are called from the threads of the sessions.
+    """
+
+    mark: Mapping[str, str | int] | None = None
+    """Body of the transactional message that begins every writing transaction."""
+    keep: KeepPlan | None = None
+    gate: GatePlan | None = None
+    budgets: Budgets = field(default_factory=Budgets)
+    watch: tuple[str, ...] = ()
+    """Tables whose attribute lists are noted with every commit (a rehearsal asks for them)."""
+    also: Callable[[Injected], str | None] = _agree
+    """One more check at the gate: a reason to refuse the COMMIT, or None."""
+    on_commit: Callable[[str], None] = _ignore
+    """Called with the xid before COMMIT is forwarded; when it raises, the transaction is rolled back."""
+    on_committed: Callable[[str], None] = _ignore
+    """Called with the xid after the server confirmed the COMMIT."""
+    blockers: Callable[[int], tuple[int, ...]] = _nobody
+    """Asked while a lock is waited for: who blocks this process id (`pg_blocking_pids`, on a session of
+    the caller's own)."""
+    on_wait: Callable[[LockWait], str | None] = _go_on
+    """Told of every attempt that was not granted; a text in return stops the waiting at once."""
+
+    @property
+    def passive(self) -> bool:
+        """Whether the proxy only records."""
+        return self.mark is None and self.keep is None and self.gate is None and not self.watch
+
+
+RECORD_ONLY = Policy()

@@ -1,0 +1,165 @@
+"""Where the proxy logs in: the tool's own DSN, resolved once by libpq, and the TLS it demands."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import struct
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psycopg
+
+from backout.errors import ConfigurationError
+from backout.postgres.connect import explain_refusal
+from backout.postgres.proxy.wire import Hangup, read_exactly
+
+_SSL_REQUEST = struct.pack("!II", 8, 80877103)
+_CONNECT_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """The real server, as the role of the tool's DSN (ownership!), never a stronger one."""
+
+    dsn: str = field(repr=False)
+    application_name: str = ""
+    """Name of our sessions on the server; empty = the tool's own name stays."""
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """Every parameter of a login, as libpq resolved it (service, passfile, environment, several hosts)."""
+
+    host: str
+    address: str
+    """Address to connect to when it differs from `host`, which stays the name to verify."""
+    port: int
+    database: str
+    user: str
+    password: str = field(repr=False)
+    options: str
+    application_name: str
+    tls: bool
+    """Whether libpq ended up with TLS (`prefer` and `allow` leave it open)."""
+    sslmode: str
+    sslrootcert: str
+    sslcert: str
+    sslkey: str
+    sslpassword: str = field(repr=False)
+    sslnegotiation: str
+    channel_binding: str
+
+    @property
+    def local(self) -> bool:
+        """Whether the server is reached over a unix socket."""
+        return self.host.startswith(("/", "@")) and not self.address
+
+
+def resolve(upstream: Upstream) -> Login:
+    """Let libpq resolve the DSN and prove that the login works, with one short session.
+
+    Raises `ConfigurationError` or `NeighbourUnreachable`, as for every session of ours.
+    """
+    try:
+        connection = psycopg.connect(upstream.dsn, connect_timeout=int(_CONNECT_SECONDS), autocommit=True)
+    except psycopg.OperationalError as failure:
+        raise explain_refusal(failure, upstream.dsn) from None
+    with connection:
+        info = connection.info
+        found = {
+            option.keyword.decode(): option.val.decode()
+            for option in connection.pgconn.info
+            if option.val is not None
+        }
+        return Login(
+            host=info.host,
+            address=info.hostaddr if not info.host.startswith(("/", "@")) else "",
+            port=info.port,
+            database=info.dbname,
+            user=info.user,
+            password=info.password,
+            options=found.get("options", ""),
+            application_name=upstream.application_name or found.get("application_name", ""),
+            tls=connection.pgconn.ssl_in_use,
+            sslmode=found.get("sslmode", "prefer"),
+            sslrootcert=found.get("sslrootcert", ""),
+            sslcert=found.get("sslcert", ""),
+            sslkey=found.get("sslkey", ""),
+            sslpassword=found.get("sslpassword", ""),
+            sslnegotiation=found.get("sslnegotiation", "postgres"),
+            channel_binding=found.get("channel_binding", "prefer"),
+        )
+
+
+def reach(login: Login) -> socket.socket:
+    """A connected socket, with TLS when `sslmode` wants it; nothing is sent yet.
+
+    Raises `OSError` (`ssl.SSLError` among them) when the server cannot be reached or verified.
+    """
+    if login.local:
+        plain = socket.socket(socket.AF_UNIX)
+        plain.settimeout(_CONNECT_SECONDS)
+        plain.connect(f"{login.host}/.s.PGSQL.{login.port}".replace("@", "\0", 1))
+        return plain
+    plain = socket.create_connection((login.address or login.host, login.port), _CONNECT_SECONDS)
+    plain.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    try:
+        return _secure(plain, login)
+    except BaseException:
+        plain.close()
+        raise
+
+
+def _secure(plain: socket.socket, login: Login) -> socket.socket:
+    if not login.tls:
+        return plain
+    if login.sslnegotiation != "direct":
+        plain.sendall(_SSL_REQUEST)
+        if read_exactly(plain, 1) != b"S":
+            raise OSError("the server offered TLS a moment ago and does not now")
+    name = login.host or login.address
+    return client_context(login).wrap_socket(plain, server_hostname=name)
+
+
+def client_context(login: Login) -> ssl.SSLContext:
+    """The ssl module's equivalent of libpq's `sslmode`, `sslrootcert`, `sslcert`, `sslkey`.
+
+    Raises `ConfigurationError` naming a file that cannot be read.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["postgresql"])
+    home = Path.home() / ".postgresql"
+    root = login.sslrootcert or str(home / "root.crt")
+    # libpq: a root file that exists makes "require" as strict as "verify-ca"
+    verifies = login.sslmode in ("verify-ca", "verify-full")
+    verifies = verifies or (login.sslmode == "require" and Path(root).exists())
+    context.check_hostname = login.sslmode == "verify-full"
+    context.verify_mode = ssl.CERT_REQUIRED if verifies else ssl.CERT_NONE
+    try:
+        if verifies and root == "system":
+            context.load_default_certs()
+        elif verifies:
+            context.load_verify_locations(root)
+        certificate = login.sslcert or str(home / "postgresql.crt")
+        if Path(certificate).exists():
+            key = login.sslkey or str(home / "postgresql.key")
+            context.load_cert_chain(certificate, key, login.sslpassword)
+    except (OSError, ssl.SSLError) as failure:
+        raise ConfigurationError(
+            f"a certificate file of the DSN cannot be used: {failure}",
+            intact="everything; no statement was sent",
+            next="correct sslrootcert, sslcert, sslkey, then: backout doctor",
+        ) from None
+    return context
+
+
+def cancel(login: Login, pid: int, secret: bytes) -> None:
+    """Ask the server to stop the running statement of a session; waits until the signal was sent."""
+    with contextlib.suppress(OSError, Hangup):
+        sock = reach(login)
+        with sock:
+            sock.sendall(struct.pack("!III", 12 + len(secret), 80877102, pid) + secret)
+            sock.recv(1)  # the server closes after it has sent the signal
