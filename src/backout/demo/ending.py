@@ -1,0 +1,106 @@
+"""The end of the demo: the ledger is read back, and the figures are printed."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from backout.demo import reckoning
+from backout.demo.scenes import Stage
+from backout.demo.world import ledger
+
+PAUSE_LIMIT_MS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """The document of `--json`. Words as in the reference; spans in the unit of their name."""
+
+    seconds: float
+    acknowledged_writes: int
+    lost_writes: int
+    doubled_writes: int
+    values_destroyed_predicted: int
+    values_destroyed: int
+    values_kept: int
+    values_lost: int
+    write_pause_ms: int
+    client_errors: int
+    postmortem: str
+    incident: str
+    contained_after_seconds: float
+    verified: bool
+
+    @property
+    def good(self) -> bool:
+        """Whether the demo showed what it promises."""
+        nothing = self.lost_writes + self.doubled_writes + self.values_lost + self.client_errors
+        return nothing == 0 and self.verified and self.write_pause_ms < PAUSE_LIMIT_MS
+
+
+def reckon(stage: Stage) -> Numbers:
+    """Read the ledger back and compare; the application has stopped, so nothing moves any more."""
+    place, evidence = stage.place, stage.evidence
+    written = reckoning.read(place.ledger)
+    with stage.production.session() as session:
+        found = reckoning.look(session, written, evidence.incident)
+    done = evidence.execution()
+    window = evidence.run_window()
+    began = ledger.first_acknowledged(place.ledger) or time.time()
+    destroyed = done.values_destroyed if done else 0
+    return Numbers(
+        seconds=round(time.time() - began, 1),
+        acknowledged_writes=written.acknowledged,
+        lost_writes=found.lost_writes,
+        doubled_writes=found.doubled_writes,
+        values_destroyed_predicted=evidence.predicted(),
+        values_destroyed=destroyed,
+        values_kept=found.values_kept,
+        values_lost=max(destroyed, len(written.filled)) - found.values_kept,
+        write_pause_ms=reckoning.longest_gap_ms(written, *window) if window else 0,
+        client_errors=written.client_errors,
+        postmortem=str(_page(place.project / "postmortem", evidence.incident)),
+        incident=evidence.incident,
+        contained_after_seconds=round((evidence.contained_at() or time.time()) - began, 1),
+        verified=stage.progress.verified,
+    )
+
+
+def _page(directory: Path, incident: str) -> Path:
+    """The page that `backout postmortem` wrote."""
+    pages = sorted(directory.glob(f"{incident}*.html"))
+    return pages[-1] if pages else directory / f"{incident}.html"
+
+
+def show(stage: Stage, numbers: Numbers) -> None:
+    """The last screen."""
+    screen = stage.screen
+    screen.chapter("The ledger read back: a file of the application, outside the database")
+    versions = reckoning.by_version(stage.place.ledger)
+    written = ", ".join(f"{count:,} by {version}" for version, count in sorted(versions.items()))
+    rows = (
+        ("acknowledged writes", f"{numbers.acknowledged_writes:,}", written),
+        ("lost", f"{numbers.lost_writes:,}", "every acknowledged write is there"),
+        ("doubled", f"{numbers.doubled_writes:,}", "and there once"),
+        ("client errors", f"{numbers.client_errors:,}", "from the first write to the last"),
+        ("longest write pause", f"{numbers.write_pause_ms:,} ms", "seen by one client during the run"),
+        ("values predicted", f"{numbers.values_destroyed_predicted:,}", "destroyed, said the rehearsal"),
+        ("values destroyed", f"{numbers.values_destroyed:,}", "the application wrote on until the run"),
+        ("values kept", f"{numbers.values_kept:,}", "as last acknowledged in the ledger"),
+        ("values lost", f"{numbers.values_lost:,}", ""),
+        ("ETL contained", f"{numbers.contained_after_seconds:.1f} s", "after the first acknowledged write"),
+        ("whole demo", f"{numbers.seconds:.1f} s", "from the first acknowledged write until here"),
+    )
+    for name, value, remark in rows:
+        screen.said(f"  {name:<20} {value:>9}  {remark}".rstrip())
+    verdict = "nothing was lost" if numbers.good else "this demo FAILED its own promise"
+    screen.said(f"{verdict}; the postmortem is a page to open in a browser:")
+    print(numbers.postmortem, file=screen.out)
+    print("next: backout demo --second", file=screen.out, flush=True)
+
+
+def document(numbers: Numbers, exit_code: int) -> str:
+    """The one document of `--json`."""
+    return json.dumps({"exit": exit_code, **asdict(numbers)})

@@ -1,0 +1,96 @@
+"""What backout's own journal says of the demo's incident: how far it came, figures, times."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from backout.app.compose import Application
+from backout.app.containment import holds
+from backout.app.desk import Desk
+from backout.demo.place import Place
+from backout.model.execution import Execution, Outcome
+from backout.model.gate import Proposals
+from backout.model.journal import Entry, EntryKind
+from backout.model.loss import DestroyedBy
+
+
+class _Silent:
+    """A reader has nothing to tell."""
+
+    def progress(self, text: str) -> None: ...
+
+    def step_begins(self, key: str, attempt: int) -> None: ...
+
+    def step_ends(self, key: str, outcome: str, seconds: float) -> None: ...
+
+    def notice(self, text: str, audience: str, head: Entry) -> None: ...
+
+
+class Evidence:
+    """Reads the journal of one incident; begins and changes nothing."""
+
+    def __init__(self, place: Place, incident: str) -> None:
+        self.incident = incident
+        app = Application(place.project / "backout.toml", place.state)
+        self._desk = Desk(app, "demo", _Silent())
+
+    def proposed(self) -> bool:
+        """Whether the newest round has a proposal that nobody has carried out."""
+        return self._desk.result(self.incident, "strategy.propose", Proposals) is not None
+
+    def running(self) -> bool:
+        """Whether `run` was typed in the newest round."""
+        return bool(self._desk.signals(self.incident, "go"))
+
+    def execution(self) -> Execution | None:
+        """The execution of the newest round."""
+        return self._desk.result(self.incident, "execution.down", Execution)
+
+    def backed_out(self) -> bool:
+        """Whether the down happened."""
+        done = self.execution()
+        return done is not None and done.outcome is Outcome.BACKED_OUT
+
+    def predicted(self) -> int:
+        """Values that the approved proposal said the down would destroy."""
+        proposals = self._desk.result(self.incident, "strategy.propose", Proposals)
+        chosen = (
+            next((p for p in proposals.proposals if p.strategy.value == "A"), None) if proposals else None
+        )
+        losses = chosen.loss if chosen else ()
+        return sum(loss.values.count or 0 for loss in losses if loss.by is DestroyedBy.DOWN)
+
+    def contained(self) -> bool:
+        """Whether the ETL is held now."""
+        return bool(holds(self._desk, self.incident))
+
+    def contained_at(self) -> float | None:
+        """When the ETL was first contained, seconds since the epoch."""
+        times = [_seconds(e) for e in self._entries() if _finished(e, "contain.")]
+        return times[0] if times else None
+
+    def run_window(self) -> tuple[float, float] | None:
+        """From the word to go, which comes before the permit, to the end of the execution."""
+        number = self._desk.round(self.incident)
+        begun = [_seconds(e) for e in self._entries() if e.key == f"r{number}.go"]
+        ended = [_seconds(e) for e in self._entries() if _finished(e, f"r{number}.execution.down")]
+        return (begun[0], ended[-1]) if begun and ended else None
+
+    def _entries(self) -> tuple[Entry, ...]:
+        return tuple(self._desk.app.journal.read(self.incident))
+
+
+def incidents(place: Place) -> tuple[str, ...]:
+    """All incidents of the demo's journal, oldest first."""
+    if not (place.state / "journal.db").exists():
+        return ()
+    app = Application(place.project / "backout.toml", place.state)
+    return tuple(i for i in app.journal.incidents() if i.startswith("inc-"))
+
+
+def _finished(entry: Entry, prefix: str) -> bool:
+    return entry.kind is EntryKind.FINISHED and entry.key.startswith(prefix)
+
+
+def _seconds(entry: Entry) -> float:
+    return datetime.fromisoformat(entry.at).timestamp()

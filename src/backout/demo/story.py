@@ -1,0 +1,166 @@
+"""The demo's story, in order. It survives `kill -9`: the next demo goes on with the same incident."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from backout.demo import ending, evidence, place, progress, scenes
+from backout.demo.place import Place
+from backout.demo.progress import Progress
+from backout.demo.scenes import Stage
+from backout.demo.screen import Screen
+from backout.demo.typist import Typist, VerbEnded
+from backout.demo.world import control, heroes, ledger, production, project
+from backout.demo.world.processes import Processes
+from backout.errors import ConfigurationError
+
+SCENES: tuple[tuple[str, Callable[[Stage], None]], ...] = (
+    ("work", scenes.work),
+    ("deploy", scenes.deploy),
+    ("alarm", scenes.alarm),
+    ("open", scenes.open_incident),
+    ("contain", scenes.contain),
+    ("prove", scenes.prove),
+    ("propose", scenes.propose),
+    ("approve", scenes.approve),
+    ("revert application", scenes.revert_application),
+    ("run", scenes.run),
+    ("release", scenes.release),
+    ("verify", scenes.verify),
+    ("kept", scenes.kept),
+    ("postmortem", scenes.postmortem),
+)
+_HEARTBEAT_SECONDS = 5.0
+_APPROVED_AGAIN = ("propose", "approve")
+"""What is done again when `run` finds that the approvals no longer hold, e.g. after a night."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """The options of `backout demo`."""
+
+    pause: bool = False
+    as_json: bool = False
+    fresh: bool = False
+    dead_etl: bool = False
+
+
+def tell(wishes: Wishes) -> int:
+    """Tell the story, or the rest of it; 0 when nothing was lost and everything was verified."""
+    if wishes.pause and not sys.stdin.isatty():
+        raise ConfigurationError("--pause waits for Enter, and there is no terminal", next="backout demo")
+    where = place.find()
+    screen = Screen(wishes.as_json, lambda: ledger.first_acknowledged(where.ledger))
+    processes = Processes(where.processes)
+    where.make()
+    with _alive(where):
+        stage = _set_stage(where, screen, processes, wishes)
+        try:
+            return _play(stage, wishes)
+        finally:
+            _clear_stage(stage)
+
+
+@contextmanager
+def _alive(where: Place) -> Iterator[None]:
+    """Tell application and ETL that somebody watches; without it they end by themselves."""
+    over = threading.Event()
+
+    def beat() -> None:
+        while True:
+            control.say_alive(where.control)
+            if over.wait(_HEARTBEAT_SECONDS):
+                return
+
+    thread = threading.Thread(target=beat, name="alive", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+
+
+def _set_stage(where: Place, screen: Screen, processes: Processes, wishes: Wishes) -> Stage:
+    """Take up the story that was cut, or begin a new one in a new database."""
+    typist = Typist(where, processes, screen)
+    if typist.end_orphan():
+        screen.remark("A verb of a demo that was killed was still at work; it has been ended.")
+    found = None if wishes.fresh else progress.load(where.story)
+    if found is not None:
+        screen.remark("Going on where the last demo was cut (--fresh begins anew).")
+        running = production.start(where)
+        team = project.Project(where.project, running.url, heroes.HEROES)
+        return Stage(where, running, team, processes, screen, typist, found)
+    for name in ("application", "etl"):
+        processes.end(name)
+    screen.remark("Setting up: a PostgreSQL server, a project with migrations, two people's keys ...")
+    where.story.unlink(missing_ok=True)
+    for file in (where.ledger, *where.control.glob("*.json")):
+        file.unlink(missing_ok=True)
+    before = list(evidence.incidents(where))
+    running = production.start(where)
+    team = project.make(where, running, heroes.HEROES, heroes.checks(running.http_port))
+    heroes.write_scripts(where)
+    begun = Progress(where.story, before=before, dead_etl=wishes.dead_etl)
+    begun.save()
+    stage = Stage(where, running, team, processes, screen, typist, begun)
+    _introduce(stage)
+    return stage
+
+
+def _introduce(stage: Stage) -> None:
+    place_ = stage.place
+    stage.screen.remark(f"Production is PostgreSQL on 127.0.0.1:{stage.production.port}, its role owns its")
+    stage.screen.remark("schema and nothing else. Look around while it runs, in another terminal:")
+    stage.screen.typed(f"cd '{place_.project}' && export BACKOUT_STATE='{place_.state}'")
+
+
+def _play(stage: Stage, wishes: Wishes) -> int:
+    scenes.start(stage)
+    for name, scene in SCENES:
+        if name in stage.progress.steps:
+            continue
+        try:
+            _scene(stage, name, scene)
+        except VerbEnded as ended:
+            if name != "verify" or ended.exit_code != 1:
+                raise
+            stage.progress.verified = False
+            stage.screen.remark("The verification failed, and the demo fails with it.")
+        stage.progress.note(name)
+        if wishes.pause:
+            input("\n[Enter] ")
+    for process in ("application", "etl"):
+        stage.processes.end(process)
+    numbers = ending.reckon(stage)
+    ending.show(stage, numbers)
+    stage.progress.finished = True
+    stage.progress.save()
+    code = 0 if numbers.good else 1
+    if wishes.as_json:
+        print(ending.document(numbers, code), flush=True)  # noqa: T201
+    return code
+
+
+def _scene(stage: Stage, name: str, scene: Callable[[Stage], None]) -> None:
+    """One scene; when the approvals of `run` no longer hold, they are asked for once more."""
+    try:
+        scene(stage)
+    except VerbEnded as ended:
+        if name != "run" or ended.exit_code != 3:
+            raise
+        stage.screen.remark("The approvals no longer hold; the evidence is made and approved anew.")
+        for again in _APPROVED_AGAIN:
+            dict(SCENES)[again](stage)
+        scene(stage)
+
+
+def _clear_stage(stage: Stage) -> None:
+    """End what was started; the server's files stay for the next demo."""
+    for name in ("application", "etl"):
+        stage.processes.end(name)
+    production.stop(stage.production)

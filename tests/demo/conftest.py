@@ -1,0 +1,34 @@
+"""One server of the demo's own making a session."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+
+import pytest
+
+from backout.demo.place import Place
+from backout.demo.world import production
+from backout.demo.world.production import Production
+from tests.demo import worlds
+
+
+@pytest.fixture(scope="session")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    return Place(tmp_path_factory.mktemp("a demo with a space") / "demo").make()
+
+
+@pytest.fixture(scope="session")
+def server(place: Place) -> Iterator[Production]:
+    made = production.start(place)
+    yield made
+    production.stop(made)
+    shutil.rmtree(made.data, ignore_errors=True)
+    shutil.rmtree(made.sockets, ignore_errors=True)
+
+
+@pytest.fixture
+def calm(server: Production) -> Production:
+    """The world of a calm day, before the migration."""
+    worlds.populate(server)
+    return server
