@@ -6,7 +6,8 @@ import pytest
 
 from backout.model.loss import Figure
 from backout.render import words
-from backout.render.layout import Column, State, Style, middle, page, style_for, table, wrap
+from backout.render.layout import State, Style, middle, page, style_for, wrap
+from backout.render.tables import Column, table
 
 
 @pytest.mark.parametrize(

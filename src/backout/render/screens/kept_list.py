@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from backout.model.execution import KeptColumn
 from backout.render import words
-from backout.render.layout import Column, Style, page, table
+from backout.render.layout import Style, page
+from backout.render.tables import Column, table
 
 _HEADS = (
     Column("COLUMN", names=True),

@@ -7,13 +7,14 @@ from datetime import datetime
 
 from backout.model.gate import Proposals
 from backout.model.incident import Incident
-from backout.model.plan import Option, Proposal, Rehearsal, Strategy
+from backout.model.plan import Option, Proposal, Rehearsal, Strategy, Verdict
 from backout.model.snapshot import Scope, Snapshot
 from backout.model.triage import Triage
 from backout.render import losses, words
-from backout.render.layout import NARROW, Column, Place, Style, hanging, page, table
+from backout.render.layout import NARROW, Place, Style, hanging, page
+from backout.render.tables import Column, table
 
-_CHOOSABLE = ("recommended", "possible", "advised against")
+_NOT_CHOOSABLE = (Verdict.REFUSED, Verdict.NOT_EXECUTABLE)
 
 
 def screen(
@@ -133,7 +134,7 @@ def _reason(option: Option, style: Style) -> list[str]:
 
 def _row(option: Option, recommended: str) -> tuple[str, ...]:
     arrow = "> " if option.strategy.value == recommended else "  "
-    choosable = option.verdict.value in _CHOOSABLE
+    choosable = option.verdict not in _NOT_CHOOSABLE
     name = f"{arrow}{option.strategy.value} {option.strategy.words}"
     lost, kept = (words.count(v) if choosable else "-" for v in (option.lost, option.kept))
     pause, total = (

@@ -7,7 +7,8 @@ from datetime import datetime
 
 from backout.model.snapshot import Snapshot
 from backout.render import words
-from backout.render.layout import Column, Style, page, table
+from backout.render.layout import Style, page
+from backout.render.tables import Column, table
 
 _HEADS = (
     Column("SNAPSHOT"),
