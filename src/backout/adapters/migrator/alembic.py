@@ -184,6 +184,8 @@ class Alembic:
             if part and name not in variables:
                 variables[name] = alembic_config.value_of(part, endpoint)
         variables |= child.libpq_variables(endpoint)
+        # Nothing is left in the user's directories, not even compiled copies of their scripts.
+        variables["PYTHONDONTWRITEBYTECODE"] = "1"
         if re.fullmatch(r"[\d.]+|[0-9a-fA-F:]*:[0-9a-fA-F:]*", endpoint.host):
             variables["PGHOSTADDR"] = endpoint.host
         arguments: tuple[str, ...] = ()

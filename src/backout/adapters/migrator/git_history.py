@@ -19,12 +19,12 @@ _QUIET = (
     "-c",
     "log.showSignature=false",
 )
-_PLAIN = ("--no-ext-diff", "--no-textconv", "--no-renames")
+_PLAIN = ("--no-ext-diff", "--no-textconv", "--no-renames", "--relative")
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A file as one commit still had it; `path` is relative to the top of the repository."""
+    """A file as one commit still had it; `path` is relative to the project."""
 
     path: str
     commit: str
@@ -104,7 +104,7 @@ def _read(project: Path, path: str, commit: str, author: str, status: str) -> Ke
     if resolved is None:
         return None
     holder = resolved.decode().strip()
-    content = _git(project, "show", *_PLAIN[:2], f"{holder}:{path}")
+    content = _git(project, "show", *_PLAIN[:2], f"{holder}:./{path}")
     if status == "D":
         author = _writer(project, holder, path) or author
     return None if content is None else Kept(path, holder, author, content)
@@ -112,7 +112,7 @@ def _read(project: Path, path: str, commit: str, author: str, status: str) -> Ke
 
 def _writer(project: Path, commit: str, path: str) -> str:
     """Who last wrote the file; the commit that deleted it was perhaps somebody else's."""
-    seen = _git(project, "log", "-1", "--format=%an <%ae>", commit, "--", f":(top){path}")
+    seen = _git(project, "log", "-1", "--format=%an <%ae>", commit, "--", path)
     return (seen or b"").decode("utf-8", "replace").strip()
 
 
