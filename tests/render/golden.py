@@ -20,8 +20,8 @@ def assert_golden(name: str, draw: Callable[[Style], str], *, ends_in_next: bool
     """`draw` gives the golden texts `NAME.txt` (UTF-8) and `NAME.ascii.txt`; colour and a narrow terminal
     change no word. Set BACKOUT_WRITE_GOLDEN=1 to write the files anew, then read the difference."""
     utf8, ascii_ = draw(UTF8), draw(ASCII)
-    _compare(FOLDER / f"{name}.txt", utf8)
-    _compare(FOLDER / f"{name}.ascii.txt", ascii_)
+    compare(FOLDER / f"{name}.txt", utf8)
+    compare(FOLDER / f"{name}.ascii.txt", ascii_)
     assert visible(draw(COLOUR)) == utf8
     assert ascii_.isascii()
     for text in (utf8, ascii_):
@@ -29,7 +29,7 @@ def assert_golden(name: str, draw: Callable[[Style], str], *, ends_in_next: bool
     assert SECRET not in draw(NARROW)
 
 
-def _compare(path: Path, text: str) -> None:
+def compare(path: Path, text: str) -> None:
     if os.environ.get("BACKOUT_WRITE_GOLDEN"):
         path.write_text(text + "\n")
     assert text + "\n" == path.read_text()

@@ -15,7 +15,7 @@ from backout.render.layout import Style
 from backout.render.sheet import sheet
 from backout.testing.servers import RealServer
 from tests.render import samples
-from tests.render.golden import FOLDER, _compare
+from tests.render.golden import FOLDER, compare
 
 NOW = samples.at("03:20:24")
 KNOWN = Known(
@@ -40,7 +40,7 @@ def blocks(text: str) -> dict[str, str]:
 def test_the_sheet_of_a_run_that_has_no_end_and_of_one_that_has():
     for name, known in (("sheet_in_doubt", KNOWN), ("sheet_done", DONE)):
         text = sheet(known, style=Style(), now=NOW)
-        _compare(FOLDER / f"{name}.txt", text)
+        compare(FOLDER / f"{name}.txt", text)
         assert text.splitlines()[-1].startswith("next: ")
         assert samples.SECRET not in text
     assert sheet(KNOWN, style=Style(unicode=False), now=NOW).isascii()

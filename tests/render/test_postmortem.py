@@ -15,11 +15,13 @@ from backout.render.actions import propose
 from backout.render.document import Bullets, Document, Item, Paragraph, Section, Source, Table
 from backout.render.integrity import linked
 from backout.render.known import Known
+from backout.render.layout import Style
 from backout.render.postmortem import QUESTIONS, postmortem, to_html, to_markdown
+from backout.render.screens import postmortem_screen
 from backout.render.timeline import moments
 from backout.render.times import spans
 from tests.render import samples
-from tests.render.golden import FOLDER, _compare
+from tests.render.golden import FOLDER, assert_golden, compare
 from tests.render.journals import journal
 
 KNOWN = Known(
@@ -42,8 +44,16 @@ KNOWN = Known(
 
 def test_the_postmortem_of_the_example():
     written = postmortem(KNOWN, journal(), detected_at="2026-11-22T02:58:10Z")
-    _compare(FOLDER / "postmortem.md", to_markdown(written))
-    _compare(FOLDER / "postmortem.html", to_html(written))
+    compare(FOLDER / "postmortem.md", to_markdown(written))
+    compare(FOLDER / "postmortem.html", to_html(written))
+
+
+def test_the_screen_counts_evidence_and_what_waits_for_people():
+    written = postmortem(KNOWN, journal(), detected_at="2026-11-22T02:58:10Z")
+    paths = ("postmortem/inc-3k9d.md", "postmortem/inc-3k9d.html")
+    assert_golden("postmortem", lambda style: postmortem_screen(written, paths, style=style))
+    begun = postmortem(Known(samples.INCIDENT), ())
+    assert "detected unknown" in postmortem_screen(begun, paths, style=Style())
 
 
 def test_every_section_of_the_runbook_is_there():

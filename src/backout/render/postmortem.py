@@ -39,10 +39,14 @@ QUESTIONS = (
 
 @dataclass(frozen=True, slots=True)
 class Postmortem:
-    """A postmortem, section by section; `head` is the hash of the journal it was written from."""
+    """A postmortem, section by section; `head` is the hash of the journal it was written from, `entries` the
+    number of its entries, `lost` the values that were destroyed and not kept (None: nothing was executed)."""
 
     incident: str
     head: str
+    entries: int
+    lost: int | None
+    locked_seconds: float | None
     times: Times
     actions: tuple[actions.Action, ...]
     document: Document
@@ -70,7 +74,17 @@ def postmortem(known: Known, entries: Sequence[Entry], *, detected_at: str = "")
         integrity.section(known, entries),
     )
     document = Document(_title(known), _about(known), sections)
-    return Postmortem(known.incident.id, entries[-1].hash if entries else "", times, proposed, document)
+    done = known.execution
+    return Postmortem(
+        incident=known.incident.id,
+        head=entries[-1].hash if entries else "",
+        entries=len(entries),
+        lost=done.values_destroyed - done.values_kept if done else None,
+        locked_seconds=done.locked_seconds if done else None,
+        times=times,
+        actions=proposed,
+        document=document,
+    )
 
 
 def to_markdown(written: Postmortem) -> str:

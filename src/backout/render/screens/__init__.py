@@ -12,6 +12,7 @@ from backout.render.screens.error import screen as error_screen
 from backout.render.screens.init import screen as init_screen
 from backout.render.screens.kept_list import screen as kept_list_screen
 from backout.render.screens.open import screen as open_screen
+from backout.render.screens.postmortem import screen as postmortem_screen
 from backout.render.screens.propose import screen as propose_screen
 from backout.render.screens.put_back import forecast_screen as put_back_forecast_screen
 from backout.render.screens.put_back import screen as put_back_screen
@@ -37,6 +38,7 @@ __all__ = [
     "init_screen",
     "kept_list_screen",
     "open_screen",
+    "postmortem_screen",
     "propose_screen",
     "put_back_forecast_screen",
     "put_back_screen",
