@@ -31,6 +31,7 @@ _SETTINGS = {
 # a rehearsal must be able to come in as any role of the source. No line for any network.
 _HBA = "local all all trust\n"
 _PORT = 5432
+_SUPERUSER = "backout_scratch"  # a name that no role of a source has
 _LOCK_PATIENCE_SECONDS = 120
 _RECORD = "server.json"
 
@@ -161,6 +162,7 @@ def layout_of(record: Recorded) -> servers.Layout:
         Path(record.data),
         Path(record.sockets),
         _PORT,
+        _SUPERUSER,
         settings=_SETTINGS,
         launcher=launcher,
     )

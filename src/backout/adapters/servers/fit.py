@@ -123,14 +123,15 @@ def has_icu(binaries: Binaries) -> bool:
     return "--with-icu" in shown.stdout or (binaries.major >= 16 and "--without-icu" not in shown.stdout)
 
 
-def disk_check(directory: Path, need_bytes: int, source: SourceFacts) -> Check:
-    """Room for the copy; beside a production on this machine a reserve is left alone."""
+def disk_check(directory: Path, need_bytes: int, source: SourceFacts, reserve: int | None = None) -> Check:
+    """Room for the copy; beside a production on this machine a reserve is left alone: `reserve` bytes,
+    or what `reserve_bytes` says."""
     place = next(path for path in (directory, *directory.parents) if path.exists())
     usage = shutil.disk_usage(place)
-    keep = reserve_bytes(place, source)
+    keep = reserve_bytes(place, source) if reserve is None else reserve
     detail = f"needs {_size(need_bytes)}, {_size(usage.free)} free in {place}"
     if keep:
-        detail += f", of which {_size(keep)} stay free for the production on the same disk"
+        detail += f", of which {_size(keep)} stay free for the production on this disk"
     if usage.free - keep >= need_bytes:
         return Check("disk", CheckState.PASS, detail)
     return Check(

@@ -18,7 +18,9 @@ class LocalServers:
     Its databases carry the encoding and locale of their source each, so one server serves many sources.
     """
 
-    def __init__(self, state_directory: Path) -> None:
+    def __init__(self, state_directory: Path, reserve_bytes: int | None = None) -> None:
+        """`reserve_bytes` must stay free on the disk; None = decided by whether a production shares it."""
+        self._reserve = reserve_bytes
         self._directory = state_directory / "copies"
         self._registry = scratch.Registry(self._directory)
 
@@ -34,7 +36,7 @@ class LocalServers:
             Check("server version", CheckState.PASS, f"PostgreSQL {binaries.version} ({binaries.origin})"),
             *fit.extension_checks(source, extensions.on_disk(binaries), preload=False),
             *fit.locale_checks(source, binaries),
-            fit.disk_check(self._directory, need_bytes, source),
+            fit.disk_check(self._directory, need_bytes, source, self._reserve),
             _network_check(),
         )
 

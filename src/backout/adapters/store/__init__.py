@@ -1,0 +1,1 @@
+"""Where dumps, manifests and bundles lie."""
