@@ -107,7 +107,8 @@ def run(desk: Desk, incident_id: str, go: Mapping[str, str], watch_seconds: floa
         if not desk.signals(incident.id, "go"):
             desk.signal(incident.id, "go", go)
         try:
-            checks = back_out(desk.story(incident.id), world, incident)
+            held = tuple(job.name for job in holds(desk, incident.id))
+            checks = back_out(desk.story(incident.id), world, incident, held)
         except ApprovalVoid as void:
             desk.begin_round(incident.id, void.what)
             raise

@@ -155,6 +155,8 @@ class Exercise:
     rehearsals: tuple[Rehearsal, ...]
     proposals: Proposals
     next: str
+    snapshot: Snapshot | None = None
+    environment: str = ""
 
 
 @dataclass(frozen=True, slots=True)

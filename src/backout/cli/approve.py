@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from backout.cli.at_work import desk as at_desk
-from backout.cli.at_work import incident_or_only
+from backout.cli.at_work import incident_or_only, now
 from backout.cli.console import ConfigOption, JsonOption, ask_line, emit, say, style
 
 if TYPE_CHECKING:
     from backout.app.results import Approved
     from backout.app.signing import ToSign
-    from backout.render.layout import Style
 
 PersonOption = Annotated[str, typer.Option("--as", help="Who approves: a name enrolled in allowed_signers.")]
 
@@ -126,18 +125,15 @@ def _confirm(asked: ToSign, given: str | None) -> None:
 
 
 def _done(answer: Approved, as_json: bool) -> None:
-    emit(answer, lambda shown: _screen(answer, shown), as_json=as_json)
+    from backout.render.screens import approved_screen
 
-
-def _screen(answer: Approved, shown: Style) -> str:
-    from backout.render.layout import State
-
-    lines = [
-        f"  {shown.symbol(State.PASS)} signed     {a.key}, key of {a.person} ({a.role.value})"
-        for a in answer.approvals
-    ]
-    state = "complete" if not answer.missing else f"still missing: {', '.join(answer.missing)}"
-    return "\n".join([*lines, f"{len(answer.approvals)} approvals, {state}", f"next: {answer.next}"])
+    emit(
+        answer,
+        lambda shown: approved_screen(
+            answer.approvals, answer.missing, style=shown, now=now(), next=answer.next
+        ),
+        as_json=as_json,
+    )
 
 
 def reject(

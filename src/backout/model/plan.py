@@ -135,6 +135,8 @@ class Rehearsal:
     compares them."""
     history_in_transaction: bool = True
     untouched_tables: int = 0
+    schema_now: str = ""
+    """Digest of the schema before the down, on the copy; production must still have it at the gate."""
 
 
 @dataclass(frozen=True, slots=True)

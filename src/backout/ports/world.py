@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from backout.model.gate import Policy
 from backout.model.plan import Budgets
@@ -18,7 +18,8 @@ from backout.ports.servers import Servers
 if TYPE_CHECKING:
     from psycopg import Connection
 
-    Session = Connection[tuple[Any, ...]]
+Session: TypeAlias = "Connection[tuple[Any, ...]]"
+"""An open session; the driver's class, named here only for its type."""
 
 
 class Databases(Protocol):

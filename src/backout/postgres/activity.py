@@ -217,3 +217,23 @@ def blocking(session: Session, pid: int) -> tuple[int, ...]:
     """Pids that stand in the way of `pid`; 0 stands for a prepared transaction."""
     row = session.execute("SELECT pg_catalog.pg_blocking_pids(%s)", (pid,)).fetchone()
     return tuple(row[0]) if row else ()
+
+
+def file_nodes(session: Session) -> dict[str, int]:
+    """relfilenode by name of every ordinary user table; another number means truncated or rewritten."""
+    rows = session.execute(
+        """SELECT n.nspname::text, c.relname::text, pg_catalog.pg_relation_filenode(c.oid)::bigint
+           FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+           WHERE c.relkind = 'r' AND n.nspname !~ '^(pg_|information_schema$|backout)'"""
+    ).fetchall()
+    return {qualified(schema, name): node for schema, name, node in rows}
+
+
+def wal_since(session: Session, lsn: str) -> int:
+    """Bytes of WAL written since `lsn`."""
+    row = session.execute(
+        """SELECT pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(),
+                  %s::pg_catalog.pg_lsn)::bigint""",
+        (lsn,),
+    ).fetchone()
+    return int(row[0]) if row else 0

@@ -134,3 +134,9 @@ def identify(session: Session) -> SessionIdentity:
     info = session.info
     target = TargetIdentity(row[0], row[1], row[2], row[3], info.host or "local socket", info.port)
     return SessionIdentity(target, row[4], row[5], row[6], row[7], row[8])
+
+
+def as_role(dsn: str, role: str) -> str:
+    """The same connection string with the session acting as `role` from its first statement on."""
+    escaped = "".join("\\" + c if c in "\\ \t\n" else c for c in role)
+    return make_conninfo(dsn, options=f"-c role={escaped}")

@@ -197,6 +197,7 @@ def put_back(
     Each batch writes its mark in the same transaction, so that a resumed put-back does not resurrect what
     the application has set to NULL since. A live value that is not NULL stays unless `overwrite`.
     """
+    _ensure_marks(session)
     blocks = _blocks(session, kept)
     total = max(1, -(-blocks // _BLOCKS_A_BATCH))
     guard = sql.SQL("") if overwrite else sql.SQL("AND t.{} IS NULL").format(sql.Identifier(to.column))
@@ -221,6 +222,15 @@ def _blocks(session: Session, kept: KeptTable) -> int:
         (qualified(KEPT_SCHEMA, kept.table),),
     ).fetchone()
     return int(row[0]) if row else 0
+
+
+def _ensure_marks(session: Session) -> None:
+    session.execute(
+        sql.SQL(
+            "CREATE TABLE IF NOT EXISTS {} (key text PRIMARY KEY,"
+            " at timestamptz NOT NULL DEFAULT pg_catalog.now())"
+        ).format(sql.Identifier(STATE_SCHEMA, "done"))
+    )
 
 
 def _mark_once(session: Session, key: str) -> bool:

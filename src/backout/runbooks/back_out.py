@@ -6,7 +6,7 @@ wait for a person; typed again, it goes on where the journal ends.
 
 from __future__ import annotations
 
-from backout.model.execution import Execution, Outcome, Verification
+from backout.model.execution import Outcome, Verification
 from backout.model.incident import Incident
 from backout.phases.communication import act as communication
 from backout.phases.execution import act as execution
@@ -21,33 +21,33 @@ from backout.ports.run import Run
 from backout.ports.world import World
 
 
-def back_out(run: Run, world: World, incident: Incident) -> Verification:
-    """Advance the story; raises `Waiting` where a person is needed, `Stopped` where it is safe to go on."""
+def back_out(run: Run, world: World, incident: Incident, held: tuple[str, ...] = ()) -> Verification:
+    """Advance the story; raises `Waiting` where a person is needed, `Stopped` where it is safe to go on.
+
+    `held` names the jobs that the incident contains; their smoke tests wait for the release.
+    """
     found = triage.find(run, world, incident)
     communication.initial(run, incident, found)
     run.wait("propose", until="waits for a proposal", next=f"backout propose {incident.id}")
 
-    proven = snapshot.take_and_prove(run, world, found)
+    proven = snapshot.take_and_prove(run, world)
     communication.snapshot_taken(run, incident, proven.snapshot)
+    earlier = snapshot.before_up(run, world, found, proven.proof.copy)
     rehearsals = tuple(
-        rehearsal.rehearse(run, world, found, plan, proven) for plan in candidates.decide(found)
+        rehearsal.rehearse(run, world, found, plan, proven.proof.copy, earlier.database)
+        for plan in candidates.decide(found)
     )
-    proposals = strategy.propose(run, world, found, rehearsals, proven)
+    proposals = strategy.propose(run, world, found, rehearsals, proven.snapshot)
     communication.proposed(run, incident, rehearsals)
-    run.wait("go", until="waits for two approvals", next=f"backout approve {incident.id}")
+    run.wait("go", until="waits for approvals", next=f"backout approve {incident.id}")
 
     permit = gate.permit(run, world, incident, proposals, proven.snapshot, proven.proof)
     clearance = gate.clear(run, permit, snapshot.fresh(run, world, permit))
     done = execution.carry_out(run, world, clearance)
     if done.outcome is not Outcome.BACKED_OUT:
-        rehearsal.reproduce(run, world, clearance, proven)
-        raise execution.failure(incident.id, done)
+        again = rehearsal.reproduce(run, world, clearance, proven.proof.copy)
+        raise execution.failure(incident.id, done, again)
 
-    checks = verification.verify(run, world, clearance.permit.proposal, done)
+    checks = verification.verify(run, world, permit.proposal, done, held)
     communication.resolution(run, incident, done, checks)
     return checks
-
-
-def executed(run: Run) -> Execution | None:
-    """The recorded execution of this round, if there was one."""
-    return run.result("execution.down", Execution)

@@ -15,7 +15,7 @@ from backout.model.gate import Clearance
 from backout.model.plan import Proposal
 from backout.phases.execution import decide, diagnose
 from backout.phases.execution.facts import Sight
-from backout.ports.migrator import Recovery, ToolEnvironment, ToolResult
+from backout.ports.migrator import Observation, Recovery, ToolEnvironment, ToolResult
 from backout.ports.run import Attempt, Run
 from backout.ports.world import World
 from backout.postgres import activity, kept
@@ -115,7 +115,7 @@ def _look_first(run: Run, world: World, proposal: Proposal, attempt: Attempt) ->
     """What an earlier attempt left behind: None = nothing happened, the attempt may go on."""
     _end_orphans(run, world, proposal, attempt)
     sight = _see(world, proposal, attempt.name)
-    match decide.recovery(world.migrator, sight, proposal):
+    match world.migrator.recover(_observation(sight, proposal)):
         case Recovery.REPEAT:
             return None
         case Recovery.DONE:
@@ -124,6 +124,14 @@ def _look_first(run: Run, world: World, proposal: Proposal, attempt: Attempt) ->
             return decide.found_done(proposal, columns, world.now().isoformat(timespec="milliseconds"))
         case Recovery.FINISH_HISTORY | Recovery.UNKNOWN as recovery:
             raise _by_hand(world, proposal, recovery)
+
+
+def _observation(sight: Sight, proposal: Proposal) -> Observation:
+    return Observation(
+        history_has_it=sight.history_has_it,
+        schema_is_before=sight.schema == proposal.schema_fingerprint,
+        schema_is_after=sight.schema == proposal.expected_schema,
+    )
 
 
 def _end_orphans(run: Run, world: World, proposal: Proposal, attempt: Attempt) -> None:
@@ -201,16 +209,18 @@ def _kept(world: World, proposal: Proposal, name: str) -> tuple[KeptColumn, ...]
         )
 
 
-def failure(incident: str, done: Execution) -> BackoutError:
-    """The error of a down that failed half-way or in doubt: evidence is recorded, the round is over."""
+def failure(incident: str, done: Execution, reproduced: str) -> BackoutError:
+    """The error of a down that failed: evidence is recorded, the round is over.
+
+    `reproduced` is what a fresh copy showed; empty = it did not fail there.
+    """
     found = done.diagnostics or Diagnostics("", "", "the tool ended without saying why", "", ())
-    reproduced = {True: "the same failure came on a fresh copy", False: "a fresh copy did not show it"}
-    note = reproduced.get(found.reproduced, "not reproduced") if found.reproduced is not None else ""
-    error = HandedOver if done.outcome is Outcome.IN_DOUBT else Refused
-    return error(
-        f"the down failed: {found.message} {f'({found.sqlstate})' if found.sqlstate else ''}".rstrip()
-        + (f"; {note}" if note else ""),
+    state = f" ({found.sqlstate})" if found.sqlstate else ""
+    copy = "a fresh copy fails too" if reproduced else "a fresh copy does not show it"
+    in_doubt = done.outcome is Outcome.IN_DOUBT
+    return (HandedOver if in_doubt else Refused)(
+        f"the down failed: {found.message}{state}; {copy}",
         where=incident,
-        intact="unknown; see the diagnostics" if done.outcome is Outcome.IN_DOUBT else "schema and data",
-        next=f"backout show {incident}",
+        intact="unknown; the sheet says how to finish by hand" if in_doubt else "schema and data",
+        next=f"backout show {incident} --sheet" if in_doubt else f"backout propose {incident}",
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from backout.model.execution import Execution, KeptColumn, Outcome
 from backout.model.plan import Proposal
 from backout.phases.execution.facts import Sight
-from backout.ports.migrator import Migrator, Observation, Recovery
 
 
 def outcome(sight: Sight, proposal: Proposal) -> Outcome:
@@ -15,20 +14,6 @@ def outcome(sight: Sight, proposal: Proposal) -> Outcome:
     if sight.history_has_it and sight.schema == proposal.schema_fingerprint:
         return Outcome.UNTOUCHED
     return Outcome.IN_DOUBT
-
-
-def observation(sight: Sight, proposal: Proposal) -> Observation:
-    """The same look in the words of the migrator port."""
-    return Observation(
-        history_has_it=sight.history_has_it,
-        schema_is_before=sight.schema == proposal.schema_fingerprint,
-        schema_is_after=sight.schema == proposal.expected_schema,
-    )
-
-
-def recovery(migrator: Migrator, sight: Sight, proposal: Proposal) -> Recovery:
-    """What an interrupted attempt means for this tool."""
-    return migrator.recover(observation(sight, proposal))
 
 
 def untouched(proposal: Proposal) -> int:

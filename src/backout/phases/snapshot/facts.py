@@ -13,3 +13,12 @@ class Proven:
 
     snapshot: Snapshot
     proof: Proof
+
+
+@dataclass(frozen=True, slots=True)
+class BeforeUp:
+    """A snapshot from before the migration and the database it was restored to; all empty = none."""
+
+    snapshot: str
+    database: str
+    taken_at: str

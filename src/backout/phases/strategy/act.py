@@ -23,13 +23,12 @@ def propose(
     found: Triage,
     rehearsals: tuple[Rehearsal, ...],
     snapshot: Snapshot,
-    schema_now: str,
 ) -> Proposals:
     """The strategy table and the proposals, once a round; digests are computed from them."""
     return run.step(
         "strategy.propose",
         Proposals,
-        lambda _attempt: _write(run, world, found, rehearsals, snapshot, schema_now),
+        lambda _attempt: _write(run, world, found, rehearsals, snapshot),
     )
 
 
@@ -39,21 +38,18 @@ def _write(
     found: Triage,
     rehearsals: tuple[Rehearsal, ...],
     snapshot: Snapshot,
-    schema_now: str,
 ) -> Proposals:
     rows = decide.options(found, rehearsals, world.budgets, candidates.why_not(found))
     by_strategy = {rehearsal.strategy: rehearsal for rehearsal in rehearsals}
     proposals = tuple(
-        _proposal(run, world, found, by_strategy[row.strategy], snapshot, schema_now)
+        _proposal(run, world, found, by_strategy[row.strategy], snapshot)
         for row in rows
         if decide.choosable(row)
     )
     return Proposals(rows, proposals, decide.recommended(rows))
 
 
-def _proposal(
-    run: Run, world: World, found: Triage, rehearsed: Rehearsal, snapshot: Snapshot, schema_now: str
-) -> Proposal:
+def _proposal(run: Run, world: World, found: Triage, rehearsed: Rehearsal, snapshot: Snapshot) -> Proposal:
     positions = {row.name: row.position for row in found.history.rows}
     planned = sorted(
         (PlannedMigration(f.name, f.sha256, positions.get(f.name, 0)) for f in found.files),
@@ -71,7 +67,7 @@ def _proposal(
         migrations=tuple(planned),
         strategy=rehearsed.strategy,
         statements=tuple(statement.text for statement in rehearsed.statements),
-        schema_fingerprint=schema_now,
+        schema_fingerprint=rehearsed.schema_now,
         expected_schema=rehearsed.schema_after,
         loss=tuple(sorted(rehearsed.losses, key=lambda loss: (loss.by is DestroyedBy.DOWN, loss.key))),
         keeps=rehearsed.keeps,

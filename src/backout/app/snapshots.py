@@ -1,0 +1,141 @@
+"""The verbs about snapshots and copies: take, prove, record, list, drop, copies."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+from backout.app import lock
+from backout.app.desk import Desk
+from backout.app.results import CopyLine, CopyList, SnapshotAnswer, SnapshotList
+from backout.errors import Refused, UnknownName
+from backout.model.journal import EntryKind
+from backout.model.snapshot import Scope, Snapshot, SnapshotKind
+from backout.phases.snapshot import registry
+from backout.phases.snapshot.facts import Proven
+from backout.ports.world import World
+from backout.postgres import copies
+from backout.runbooks.rehearse import prove_snapshot, take_snapshot
+
+
+def take(desk: Desk, target: str | None, *, prove: bool) -> SnapshotAnswer:
+    """Take (and prove) a snapshot outside of an incident: an exercise, with a journal of its own."""
+    name = desk.app.target_name(target)
+    world = desk.app.world(name)
+    with lock.worker(desk.app.state, "snapshot", desk.actor):
+        exercise = desk.new_incident(name, world.environment, "snapshot", prefix="exc")
+        run = desk.story(exercise.id)
+        if prove:
+            proven = prove_snapshot(run, world)
+            return SnapshotAnswer(proven.snapshot, proven.proof, "nothing")
+        snapshot = take_snapshot(run, world)
+    return SnapshotAnswer(snapshot, None, f"backout snapshot prove --target {name}")
+
+
+def prove_for_incident(desk: Desk, incident_id: str) -> SnapshotAnswer:
+    """Take and prove the snapshot of an incident's round now; `propose` goes on with it."""
+    incident = desk.incident(incident_id)
+    world = desk.app.world(incident.target)
+    with lock.worker(desk.app.state, "snapshot prove", desk.actor):
+        proven: Proven = prove_snapshot(desk.story(incident.id), world)
+    return SnapshotAnswer(proven.snapshot, proven.proof, f"backout propose {incident.id}")
+
+
+def record(desk: Desk, target: str | None, identifier: str, taken_at: str) -> SnapshotAnswer:
+    """Write down a snapshot that somebody else holds (a provider's ID); it proves nothing by itself."""
+    name = desk.app.target_name(target)
+    world = desk.app.world(name)
+    snapshot = Snapshot(
+        id=identifier,
+        kind=SnapshotKind.PROVIDER,
+        scope=Scope.RECORDED,
+        target=name,
+        database="",
+        taken_at=taken_at or datetime.now(UTC).isoformat(timespec="seconds"),
+        begun_at="",
+        lsn="",
+        server_version=0,
+        directory="",
+        size_bytes=0,
+        manifest_sha256="",
+        tables=(),
+        note=f"recorded by {desk.actor}",
+    )
+    directory = world.store.directory("snapshots", f"recorded-{_plain(identifier)}")
+    directory.mkdir(mode=0o700, exist_ok=True)
+    registry.write(directory, snapshot)
+    return SnapshotAnswer(snapshot, None, "nothing")
+
+
+def _plain(text: str) -> str:
+    return "".join(c if c.isalnum() or c in "-_." else "_" for c in text)[:100]
+
+
+def listing(desk: Desk, target: str | None) -> SnapshotList:
+    """All snapshots in the store of this target, newest first."""
+    name = desk.app.target_name(target)
+    found = [s for s in registry.newest_first(_root(desk.app.world(name))) if s.target == name]
+    proven = [s.id for s in found if s.directory and registry.proof_of(s) is not None]
+    return SnapshotList(tuple(found), tuple(proven), "nothing" if found else "backout snapshot prove")
+
+
+def _root(world: World) -> Path:
+    return world.store.directory("snapshots", "x").parent
+
+
+def drop(desk: Desk, target: str | None, identifier: str) -> SnapshotList:
+    """Delete a snapshot's files. Refused while an open incident stands on it."""
+    name = desk.app.target_name(target)
+    root = _root(desk.app.world(name))
+    found = [s for s in registry.newest_first(root) if s.id == identifier]
+    if not found:
+        raise UnknownName(f"no snapshot {identifier!r}", where=str(root), next="backout snapshot list")
+    for incident_id in desk.app.journal.incidents():
+        if (
+            incident_id.startswith("inc-")
+            and not desk.closed(incident_id)
+            and _uses(desk, incident_id, identifier)
+        ):
+            raise Refused(f"{incident_id} stands on {identifier}", next=f"backout close {incident_id}")
+    if found[0].directory:
+        shutil.rmtree(found[0].directory)
+    else:
+        shutil.rmtree(root / f"recorded-{_plain(identifier)}")
+    return listing(desk, name)
+
+
+def _uses(desk: Desk, incident_id: str, identifier: str) -> bool:
+    return any(
+        e.kind is EntryKind.FINISHED and e.body.get("type") == "Proven" and identifier in str(e.body)
+        for e in desk.app.journal.read(incident_id)
+    )
+
+
+def list_copies(desk: Desk, target: str | None) -> CopyList:
+    """Every copy of ours on every scratch server that runs."""
+    servers = desk.app.servers(desk.app.target_name(target))
+    lines = []
+    for scratch in servers.running():
+        for copy in copies.list_copies(servers.conninfo(scratch, "postgres"), scratch.name):
+            marker = copy.marker
+            lines.append(
+                CopyLine(
+                    *(copy.database, copy.server, marker.of_database if marker else "unfinished"),
+                    *(marker.made_at if marker else "", marker.lease_until if marker else ""),
+                    copy.size_bytes,
+                )
+            )
+    return CopyList(tuple(lines), "backout copies --destroy-expired" if lines else "nothing")
+
+
+def destroy_copies(desk: Desk, target: str | None, names: tuple[str, ...], *, expired: bool) -> CopyList:
+    """Destroy named copies, or all whose lease has ended; each is looked for again afterwards."""
+    servers = desk.app.servers(desk.app.target_name(target))
+    now = datetime.now(UTC)
+    for scratch in servers.running():
+        dsn = servers.conninfo(scratch, "postgres")
+        for copy in copies.list_copies(dsn, scratch.name):
+            if copy.database in names or (expired and copy.expired(now)):
+                copies.destroy(scratch, dsn, copy.database)
+    return list_copies(desk, target)

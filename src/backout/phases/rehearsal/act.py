@@ -1,0 +1,198 @@
+"""Rehearse a plan with the real tool on clones of the proven copy, and measure what it does.
+
+Two passes, each on a clone of its own: the first only records and measures the loss; the second keeps
+what the first saw destroyed, through the same proxy and gate as production. So the way production will
+be changed has been gone once before anybody approves it.
+"""
+
+from __future__ import annotations
+
+import time
+
+from backout.model.gate import Clearance
+from backout.model.loss import Loss
+from backout.model.plan import Keep, Plan, Rehearsal
+from backout.model.triage import Triage
+from backout.phases.rehearsal import decide
+from backout.phases.rehearsal.facts import Keeping, Pass, Reproduced, SchemaAfter
+from backout.phases.rehearsal.stage import Stage, server_of
+from backout.ports.migrator import ToolEnvironment, ToolResult
+from backout.ports.run import Attempt, Run
+from backout.ports.world import World
+from backout.postgres import activity, kept, losses
+from backout.postgres.catalog import differences, digest, read_schema
+from backout.postgres.marks import require_marker
+from backout.postgres.proxy.kept_tables import ensure_schema
+from backout.postgres.proxy.policy import RECORD_ONLY, GatePlan, KeepPlan, Policy
+from backout.postgres.through_proxy import ToolRun, drive
+
+_TOOL_DEADLINE = 1800.0
+
+
+def rehearse(run: Run, world: World, found: Triage, plan: Plan, copy: str, before_up: str) -> Rehearsal:
+    """The rehearsal of one plan, once a round. `copy` is the database of the proven copy, `before_up` that
+    of a restored snapshot from before the migration (empty where there is none)."""
+
+    def perform(attempt: Attempt) -> Rehearsal:
+        stage = Stage(world, server_of(world, copy), copy, found.identity.role, attempt.name)
+        return _rehearse(run, stage, found, plan, before_up)
+
+    return run.step(f"rehearsal.{plan.strategy.value}", Rehearsal, perform)
+
+
+def _rehearse(run: Run, stage: Stage, found: Triage, plan: Plan, before_up: str) -> Rehearsal:
+    tool = (stage.world.migrator.version(), stage.world.migrator.environment_digest())
+    history = frozenset({found.history.table})
+    with stage.clone("a") as first:
+        run.progress("the down runs on a clone, recorded")
+        seen = _first_pass(stage, first, plan, found.history.table)
+        if seen.failure:
+            return decide.failed(*tool, plan, stage.copy, seen)
+        run.progress("measuring what it destroyed")
+        measured = _measure(stage, first, found, history)
+        by_up = _destroyed_by_up(stage, first, found, before_up, history)
+        after = _schema_after(stage, first, plan, history)
+    with stage.clone("b") as second:
+        run.progress("again on a second clone, with everything kept")
+        keeping = _second_pass(stage, second, plan, measured.keeps, measured.touched, run.incident)
+    return decide.succeeded(
+        *tool,
+        plan,
+        stage.copy,
+        seen,
+        (*measured.losses, *by_up),
+        measured.keeps,
+        measured.touched,
+        measured.not_measured,
+        after,
+        keeping,
+    )
+
+
+def _tool(stage: Stage, database: str, plan: Plan, policy: Policy) -> ToolRun:
+    """The down on a clone; refuses on anything that does not carry our marker."""
+
+    def unapply(environment: ToolEnvironment) -> ToolResult:
+        return stage.world.migrator.unapply(len(plan.migrations), environment, _TOOL_DEADLINE)
+
+    with stage.session(database) as session:
+        require_marker(session)
+    return drive(stage.world.migrator, unapply, stage.tool_dsn(database), policy, stage.name)
+
+
+def _first_pass(stage: Stage, database: str, plan: Plan, history_table: str) -> Pass:
+    begun = time.monotonic()
+    ran = _tool(stage, database, plan, RECORD_ONLY)
+    return Pass(
+        statements=ran.writing(history_table),
+        transactions=len(ran.commits),
+        failure=_failure(stage, database, plan, ran),
+        seconds=round(time.monotonic() - begun, 2),
+    )
+
+
+def _failure(stage: Stage, database: str, plan: Plan, ran: ToolRun) -> str:
+    """Why the down did not happen. The history of the clone decides, never the tool's exit code."""
+    if not ran.sessions:
+        words = ran.result.output.strip().splitlines()
+        return f"the tool never came to the proxy: {words[-1][:200] if words else 'it said nothing'}"
+    with stage.session(database) as session:
+        names = {row.name for row in stage.world.migrator.history(session).rows}
+    still = [name for name in plan.migrations if name in names]
+    if not still:
+        return ""
+    if ran.refusals:
+        return ran.refusals[-1].detail
+    error = ran.first_error()
+    if error is not None:
+        return f"{error.error} ({error.sqlstate}) in: {error.statement.summary or error.statement.text[:120]}"
+    exit_code = ran.result.exit_code
+    return f"the tool ended with {exit_code} and the history still lists {', '.join(still)}"
+
+
+def _measure(stage: Stage, database: str, found: Triage, history: frozenset[str]) -> losses.Measured:
+    marks = losses.SinceMarks(found.committed.xid, decide.created_by_up(found))
+    with stage.session(stage.copy) as before, stage.session(database) as after:
+        return losses.measure(before, after, ignore=history, marks=marks)
+
+
+def _destroyed_by_up(
+    stage: Stage, database: str, found: Triage, before_up: str, history: frozenset[str]
+) -> tuple[Loss, ...]:
+    if not before_up:
+        return decide.unknown_losses_of_up(found)
+    with (
+        stage.session(before_up) as before,
+        stage.session(stage.copy) as now,
+        stage.session(database) as after,
+    ):
+        return losses.measure_up(before, now, after, ignore=history)
+
+
+def _schema_after(stage: Stage, database: str, plan: Plan, history: frozenset[str]) -> SchemaAfter:
+    """The schema the down ends with, and the way down -> up against the schema of now."""
+    with stage.session(stage.copy) as session:
+        now, files = read_schema(session), activity.file_nodes(session)
+    with stage.session(database) as session:
+        after, files_after = digest(read_schema(session), history), activity.file_nodes(session)
+
+    def apply(environment: ToolEnvironment) -> ToolResult:
+        return stage.world.migrator.apply(len(plan.migrations), environment, _TOOL_DEADLINE)
+
+    drive(stage.world.migrator, apply, stage.tool_dsn(database), RECORD_ONLY, stage.name)
+    with stage.session(database) as session:
+        again = read_schema(session)
+    same = [name for name, node in files.items() if files_after.get(name) == node]
+    rewritten = sorted(name for name in files if name in files_after and name not in same)
+    return SchemaAfter(
+        after,
+        differences(now, again, history),
+        "round trip",
+        digest(now, history),
+        tuple(rewritten),
+        len(same),
+    )
+
+
+def _second_pass(
+    stage: Stage, database: str, plan: Plan, keeps: tuple[Keep, ...], touched: tuple[str, ...], incident: str
+) -> Keeping:
+    with stage.session(database) as session:
+        ensure_schema(session, stage.role)
+        lsn = activity.current_lsn(session)
+    policy = Policy(
+        mark={"incident": incident, "kind": "rehearsal"},
+        keep=KeepPlan(keeps, incident),
+        gate=GatePlan(),
+        budgets=decide.without_hold_limit(stage.world.budgets),
+        watch=tuple(dict.fromkeys((*(keep.table for keep in keeps), *touched))),
+    )
+    begun = time.monotonic()
+    ran = _tool(stage, database, plan, policy)
+    seconds = round(time.monotonic() - begun, 2)
+    failure = _failure(stage, database, plan, ran)
+    with stage.session(database) as session:
+        values = sum(table.values for table in kept.tables(session, incident))
+        wal = activity.wal_since(session, lsn)
+    return Keeping(
+        failure=failure,
+        kept_values=values,
+        attributes=tuple(dict.fromkeys(pair for c in ran.commits for pair in c.attributes)),
+        locked=tuple(keep.table for keep in keeps),
+        locked_seconds=round(max((c.lock_seconds for c in ran.commits), default=0.0), 3),
+        seconds=seconds,
+        wal_bytes=wal,
+    )
+
+
+def reproduce(run: Run, world: World, clearance: Clearance, copy: str) -> str:
+    """Run a failed down again on a fresh clone; the failure it shows there, empty when it shows none."""
+    proposal = clearance.permit.proposal
+    plan = Plan(proposal.strategy, tuple(m.name for m in reversed(proposal.migrations)), 0)
+
+    def again(attempt: Attempt) -> Reproduced:
+        stage = Stage(world, server_of(world, copy), copy, "", attempt.name)
+        with stage.clone("r") as database:
+            return Reproduced(_first_pass(stage, database, plan, "").failure)
+
+    return run.step("rehearsal.reproduce", Reproduced, again).failure

@@ -1,0 +1,165 @@
+"""Turn what a rehearsal saw into its record; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from backout.model.loss import DestroyedBy, Figure, Loss, LossKind
+from backout.model.plan import Budgets, Keep, LockSeen, Plan, Rehearsal
+from backout.model.statement import StatementClass
+from backout.model.triage import Triage
+from backout.phases.rehearsal.facts import Keeping, Pass, SchemaAfter
+from backout.sql.effects import effects
+from backout.sql.facts import Effect, EffectKind
+
+# What an up can destroy, by the statements it sent; how much is known only from a snapshot before it.
+_TAKES = {
+    EffectKind.DROP_TABLE: LossKind.TABLE_GONE,
+    EffectKind.DROP_COLUMN: LossKind.COLUMN_GONE,
+    EffectKind.TRUNCATE: LossKind.ROWS_GONE,
+    EffectKind.DELETE: LossKind.ROWS_GONE,
+    EffectKind.UPDATE: LossKind.VALUES_CHANGED,
+    EffectKind.ALTER_TYPE: LossKind.VALUES_CHANGED,
+}
+NEVER_MEASURED = ("sequence positions", "NOTIFY", "what triggers did outside this database")
+
+
+def created_by_up(found: Triage) -> frozenset[tuple[str, str]]:
+    """(table, column) that the up made: everything in them was written after the migration began."""
+    return frozenset(
+        (_qualified(effect.table), effect.column)
+        for statement in found.up
+        for effect in effects(statement.text)
+        if effect.kind is EffectKind.ADD_COLUMN
+    )
+
+
+def _qualified(table: str) -> str:
+    return table if "." in table else f"public.{table}"
+
+
+def unknown_losses_of_up(found: Triage) -> tuple[Loss, ...]:
+    """Without a snapshot from before: what the up's statements can have destroyed, with counts unknown.
+
+    An UPDATE of a column that the same up added destroys nothing. Statements that could not be captured
+    at all make one line for the whole migration.
+    """
+    if not found.up:
+        return (_unknown(found.offending[-1], "", LossKind.VALUES_CHANGED),) if found.offending else ()
+    new_columns = created_by_up(found)
+    made: set[str] = set()
+    losses: dict[tuple[str, str, str], Loss] = {}
+    for statement in found.up:
+        for effect in effects(statement.text):
+            if effect.kind is EffectKind.CREATE_TABLE:
+                made.add(_qualified(effect.table))
+            loss = _possible_loss(effect, made, new_columns)
+            if loss is not None:
+                losses.setdefault(loss.key, loss)
+        if statement.klass is StatementClass.DYNAMIC:
+            loss = _unknown("what dynamic SQL did", "", LossKind.VALUES_CHANGED)
+            losses.setdefault(loss.key, loss)
+    return tuple(losses.values())
+
+
+def _possible_loss(effect: Effect, made: set[str], new: frozenset[tuple[str, str]]) -> Loss | None:
+    table = _qualified(effect.table)
+    if effect.kind not in _TAKES or table in made or (table, effect.column) in new:
+        return None
+    return _unknown(table, effect.column, _TAKES[effect.kind])
+
+
+def _unknown(table: str, column: str, kind: LossKind) -> Loss:
+    return Loss(table, column, kind, DestroyedBy.UP, Figure.unknown(), Figure.unknown())
+
+
+def kept(losses: Sequence[Loss], keeps: Sequence[Keep], keeping: Keeping) -> tuple[Loss, ...]:
+    """Mark what the second pass kept. A table that could not be kept leaves its losses unkept."""
+    tables = {keep.table for keep in keeps} if not keeping.failure else set()
+    return tuple(
+        replace(loss, kept=True) if loss.by is DestroyedBy.DOWN and loss.object in tables else loss
+        for loss in losses
+    )
+
+
+def destroyed(losses: Sequence[Loss]) -> int:
+    """Values that the down destroyed, as the first pass measured them."""
+    return sum(loss.values.count or 0 for loss in losses if loss.by is DestroyedBy.DOWN)
+
+
+def without_hold_limit(budgets: Budgets) -> Budgets:
+    """On a clone the lock may be held as long as it takes: the rehearsal finds out how long that is."""
+    return replace(budgets, lock_hold=3600.0)
+
+
+def failed(tool: str, environment: str, plan: Plan, copy: str, seen: Pass) -> Rehearsal:
+    """The record of a down that does not run."""
+    return _record(tool, environment, plan, copy, seen)
+
+
+def succeeded(
+    tool: str,
+    environment: str,
+    plan: Plan,
+    copy: str,
+    seen: Pass,
+    losses: Sequence[Loss],
+    keeps: tuple[Keep, ...],
+    touched: tuple[str, ...],
+    not_measured: Sequence[str],
+    after: SchemaAfter,
+    keeping: Keeping,
+) -> Rehearsal:
+    """The record of a down that ran on both clones."""
+    base = _record(tool, environment, plan, copy, seen)
+    return replace(
+        base,
+        succeeded=not keeping.failure,
+        failure=keeping.failure,
+        losses=kept(losses, keeps, keeping),
+        keeps=keeps,
+        schema_after=after.digest,
+        schema_differences=after.differences,
+        differences_basis=after.basis,
+        locks=tuple(LockSeen(t, "ACCESS EXCLUSIVE", keeping.locked_seconds) for t in keeping.locked),
+        rewrites=after.rewritten,
+        seconds=keeping.seconds,
+        locked_seconds=keeping.locked_seconds,
+        wal_bytes=keeping.wal_bytes,
+        kept_values=keeping.kept_values,
+        kept_equals_destroyed=keeping.kept_values == destroyed(losses),
+        not_measured=(*NEVER_MEASURED, *not_measured),
+        touched=touched,
+        attributes_after=keeping.attributes,
+        untouched_tables=after.untouched,
+        schema_now=after.now,
+    )
+
+
+def _record(tool: str, environment: str, plan: Plan, copy: str, seen: Pass) -> Rehearsal:
+    bare = [s.text for s in seen.statements if s.klass is StatementClass.NON_TRANSACTIONAL]
+    return Rehearsal(
+        strategy=plan.strategy,
+        copy=copy,
+        tool=tool,
+        environment_digest=environment,
+        succeeded=False,
+        failure=seen.failure,
+        statements=seen.statements,
+        transactions=seen.transactions,
+        losses=(),
+        keeps=(),
+        schema_after="",
+        schema_before_up="",
+        schema_differences=(),
+        differences_basis="unknown",
+        locks=(),
+        rewrites=(),
+        non_transactional=tuple(bare),
+        seconds=seen.seconds,
+        locked_seconds=0.0,
+        wal_bytes=0,
+        kept_values=0,
+        kept_equals_destroyed=False,
+    )

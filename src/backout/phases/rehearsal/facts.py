@@ -1,0 +1,55 @@
+"""What the two passes of a rehearsal saw."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from backout.model.loss import SchemaDifference
+from backout.model.statement import Statement
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """One run of the tool on a clone."""
+
+    statements: tuple[Statement, ...]
+    """Without the tool's own book-keeping."""
+    transactions: int
+    failure: str
+    """Why the down did not happen; empty when the history says that it did."""
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaAfter:
+    """The schema after the down, and how it compares."""
+
+    digest: str
+    differences: tuple[SchemaDifference, ...]
+    basis: str
+    """`before the up`, or `round trip`: down, up again, compared with the schema of now."""
+    now: str
+    """Digest of the schema before the down."""
+    rewritten: tuple[str, ...]
+    """Tables whose files the down replaced."""
+    untouched: int
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """The second pass, with everything kept."""
+
+    failure: str
+    kept_values: int
+    attributes: tuple[tuple[str, str], ...]
+    locked: tuple[str, ...]
+    locked_seconds: float
+    seconds: float
+    wal_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reproduced:
+    """Whether a failure came again on a fresh copy; empty = it did not."""
+
+    failure: str

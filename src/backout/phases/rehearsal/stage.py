@@ -1,0 +1,73 @@
+"""Where one rehearsal happens: the proven copy stays as it is, its clones are used up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+from backout.errors import UnknownName
+from backout.model.target import CopyMarker
+from backout.ports.servers import Scratch
+from backout.ports.world import Session, World
+from backout.postgres import copies
+from backout.postgres.connect import as_role, open_session
+from backout.postgres.marks import read_marker
+
+CLONE_LEASE = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """`role` is the tool's own: the down runs as it, so that a missing right shows here first."""
+
+    world: World
+    scratch: Scratch
+    copy: str
+    role: str
+    name: str
+    """`application_name` of our sessions."""
+
+    def dsn(self, database: str) -> str:
+        return self.world.servers.conninfo(self.scratch, database)
+
+    def tool_dsn(self, database: str) -> str:
+        """For the tool: the same server, acting as its own role where the copy has it."""
+        with self.session(database) as session:
+            known = session.execute("SELECT 1 FROM pg_catalog.pg_roles WHERE rolname = %s", (self.role,))
+            there = known.fetchone() is not None
+        return as_role(self.dsn(database), self.role) if there else self.dsn(database)
+
+    @contextmanager
+    def session(self, database: str) -> Iterator[Session]:
+        with open_session(self.dsn(database), self.name) as opened:
+            yield opened
+
+    @contextmanager
+    def clone(self, suffix: str) -> Iterator[str]:
+        """A marked clone of the copy, destroyed at the end; one left by a killed process is replaced."""
+        name = f"{self.copy[: 60 - len(suffix)]}_{suffix}"
+        admin = self.dsn("postgres")
+        copies.destroy(self.scratch, admin, name)
+        copies.clone(admin, self.copy, name, self._marker(name), application_name=self.name)
+        try:
+            yield name
+        finally:
+            copies.destroy(self.scratch, admin, name)
+
+    def _marker(self, name: str) -> CopyMarker:
+        with self.session(self.copy) as session:
+            of = read_marker(session)
+        now = self.world.now()
+        source = (of.of_system_identifier, of.of_database) if of else ("", "")
+        return CopyMarker(name, *source, copies.rfc3339(now), copies.rfc3339(now + CLONE_LEASE))
+
+
+def server_of(world: World, database: str) -> Scratch:
+    """The scratch server that holds this copy; raises `UnknownName` when none does."""
+    for scratch in world.servers.running():
+        dsn = world.servers.conninfo(scratch, "postgres")
+        if any(copy.database == database for copy in copies.list_copies(dsn, scratch.name)):
+            return scratch
+    raise UnknownName(f"the copy {database} is gone", intact="production", next="backout propose")

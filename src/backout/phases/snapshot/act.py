@@ -1,0 +1,235 @@
+"""Take a backup snapshot, prove it by restoring it, and keep the restored copy for the rehearsal.
+
+Invariant: nothing is called proven that was not restored to a scratch server and read, table by table.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from backout.errors import BackoutError, Refused
+from backout.model.check import Check, CheckState
+from backout.model.gate import Permit
+from backout.model.snapshot import Proof, Scope, Snapshot, SnapshotKind
+from backout.model.target import CopyMarker
+from backout.model.triage import Triage
+from backout.phases.snapshot import decide, registry
+from backout.phases.snapshot.facts import BeforeUp, Proven
+from backout.ports.run import Attempt, Run
+from backout.ports.servers import Scratch
+from backout.ports.world import World
+from backout.postgres import copies, dump, manifest, proof
+from backout.postgres.binaries import Binaries, client_for
+from backout.postgres.catalog import differences, read_schema
+from backout.postgres.connect import open_session
+from backout.postgres.names import copy_database
+from backout.postgres.source_facts import read_source_facts
+
+COPY_LEASE = timedelta(hours=24)
+_ALPHABET = "23456789abcdefghjkmnpqrstuvwxyz"
+# A restore needs the data, its indexes and WAL once more, and each clone of the copy as much again.
+_SPACE_FACTOR = 4
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """A scratch server that fits the source, and the client programs that read it."""
+
+    scratch: Scratch
+    binaries: Binaries
+
+
+def take_and_prove(run: Run, world: World) -> Proven:
+    """A proven snapshot of this round; one of an earlier round counts while its copy still stands."""
+    return run.step("snapshot.proven", Proven, lambda attempt: _proven(run, world, attempt))
+
+
+def _proven(run: Run, world: World, attempt: Attempt) -> Proven:
+    earlier = run.earlier("snapshot.proven", Proven)
+    if earlier is not None and _still_stands(world, earlier):
+        run.progress(f"{earlier.snapshot.id} of an earlier round is still proven")
+        return earlier
+    ready = prepare(world, attempt.name)
+    snapshot = take(run, world, attempt.name)
+    database = copy_database(run.incident, run.round)
+    return Proven(snapshot, prove(run, world, snapshot, ready.scratch, database, attempt.name))
+
+
+def _still_stands(world: World, proven: Proven) -> bool:
+    return any(
+        copy.database == proven.proof.copy and copy.marker is not None
+        for scratch in world.servers.running()
+        for copy in copies.list_copies(world.servers.conninfo(scratch, "postgres"), scratch.name)
+    )
+
+
+def prepare(world: World, name: str) -> _Ready:
+    """A scratch server that fits. Raises `Refused` with every item that does not, and what mends it."""
+    with world.databases.observe(name) as session:
+        facts = read_source_facts(session)
+    checks = world.servers.fit(facts, facts.size_bytes * _SPACE_FACTOR)
+    bad = [check for check in checks if check.state is CheckState.FAIL]
+    if bad:
+        raise Refused(
+            f"no scratch server fits: {'; '.join(f'{c.name}: {c.detail}' for c in bad)}",
+            where=world.target,
+            intact="everything; production was only read",
+            next=next((c.mend for c in bad if c.mend), "backout doctor"),
+        )
+    return _Ready(world.servers.start(facts), client_for(facts.server_version // 10000))
+
+
+def take(run: Run, world: World, name: str) -> Snapshot:
+    """Dump the target, read the dump back to its last row, write the manifest last."""
+    begun = time.monotonic()
+    identifier = "snap-" + "".join(secrets.choice(_ALPHABET) for _ in range(4))
+    directory = world.store.directory("snapshots", identifier)
+    with world.databases.observe(name) as session:
+        head = world.migrator.history(session).head
+        binaries = client_for(session.info.server_version // 10000)
+    run.progress("dumping")
+    result = dump.take_dump(
+        world.databases.snapshot_dsn(), binaries, directory, application_name=name, jobs=world.dump_jobs
+    )
+    run.progress("reading the dump back")
+    contents = dump.read_back(directory, binaries)
+    whole, sha256 = dump.finish(result, contents, head.name if head else "")
+    snapshot = Snapshot(
+        id=identifier,
+        kind=SnapshotKind.DUMP,
+        scope=Scope.WHOLE,
+        target=world.target,
+        database=whole.origin.database,
+        taken_at=whole.finished_at,
+        begun_at=whole.origin.begun_at,
+        lsn=whole.origin.lsn,
+        server_version=whole.origin.facts.server_version,
+        directory=str(directory),
+        size_bytes=whole.size_bytes,
+        manifest_sha256=sha256,
+        tables=tuple(table.contents for table in whole.contents.tables),
+        seconds=round(time.monotonic() - begun, 1),
+    )
+    registry.write(directory, snapshot)
+    return snapshot
+
+
+def prove(run: Run, world: World, snapshot: Snapshot, scratch: Scratch, database: str, name: str) -> Proof:
+    """Restore the snapshot to the scratch server and read every table of the copy."""
+    directory = Path(snapshot.directory)
+    whole = manifest.verify(directory, snapshot.manifest_sha256)
+    binaries = client_for(snapshot.server_version // 10000)
+    admin = world.servers.conninfo(scratch, "postgres")
+    copies.destroy(scratch, admin, database)
+    now = world.now()
+    origin = whole.origin
+    marker = CopyMarker(
+        *(database, origin.system_identifier, origin.database),
+        *(copies.rfc3339(now), copies.rfc3339(now + COPY_LEASE)),
+    )
+    run.progress("restoring to a scratch server")
+    restored = copies.restore_copy(
+        *(directory, scratch, admin, database, binaries, marker),
+        application_name=name,
+        jobs=world.dump_jobs,
+    )
+    run.progress("reading the copy, table by table")
+    dsn = world.servers.conninfo(scratch, database)
+    found = proof.prove(directory, whole, dsn, binaries, application_name=name)
+    checks = (*found.checks, _schema(world, dsn, name), *_notes(restored.notes))
+    answer = Proof(
+        snapshot=snapshot.id,
+        copy=database,
+        proven_at=world.now().isoformat(timespec="seconds"),
+        tables_equal=found.tables_equal,
+        tables_total=found.tables_total,
+        rows=found.rows,
+        checks=checks,
+        restore_seconds=round(restored.seconds, 1),
+        read_seconds=round(found.seconds, 1),
+        bytes_per_second=restored.bytes_per_second,
+    )
+    if not answer.holds:
+        raise _not_proven(world, snapshot, answer, found.differing)
+    registry.write_proof(directory, answer)
+    return answer
+
+
+def _schema(world: World, dsn: str, name: str) -> Check:
+    with world.databases.observe(name) as session:
+        ignore = frozenset({world.migrator.history(session).table})
+        source = read_schema(session)
+    with open_session(dsn, name) as session:
+        copy = read_schema(session)
+    return decide.schema_check(differences(source, copy, ignore))
+
+
+def _notes(notes: tuple[str, ...]) -> tuple[Check, ...]:
+    return tuple(Check("restore", CheckState.WARN, note) for note in notes)
+
+
+def _not_proven(world: World, snapshot: Snapshot, answer: Proof, differing: tuple[str, ...]) -> Refused:
+    bad = [f"{c.name}: {c.detail}" for c in answer.checks if not c.good]
+    return Refused(
+        f"{snapshot.id} is not proven: {'; '.join([*differing, *bad]) or 'tables differ'}",
+        where=world.target,
+        intact="production; the snapshot stays, marked as not proven",
+        next="backout propose",
+    )
+
+
+def before_up(run: Run, world: World, found: Triage, copy: str) -> BeforeUp:
+    """A snapshot from before the migration, restored beside the copy; empty when there is none."""
+    return run.step(
+        "snapshot.before_up", BeforeUp, lambda attempt: _before_up(run, world, found, copy, attempt)
+    )
+
+
+def _before_up(run: Run, world: World, found: Triage, copy: str, attempt: Attempt) -> BeforeUp:
+    offending = found.offending[-1]
+    for snapshot in registry.newest_first(world.store.directory("snapshots", "x").parent):
+        if snapshot.target != world.target or not snapshot.directory:
+            continue
+        try:
+            head = manifest.read(Path(snapshot.directory)).history_head
+        except BackoutError:
+            continue
+        if not decide.is_before(head, found.history, offending):
+            continue
+        run.progress(f"restoring {snapshot.id} from before the migration")
+        scratch = prepare(world, attempt.name).scratch
+        database = f"{copy[:55]}_s0"
+        _restore_only(world, snapshot, scratch, database, attempt.name)
+        return BeforeUp(snapshot.id, database, snapshot.taken_at)
+    return BeforeUp("", "", "")
+
+
+def _restore_only(world: World, snapshot: Snapshot, scratch: Scratch, database: str, name: str) -> None:
+    directory = Path(snapshot.directory)
+    origin = manifest.read(directory).origin
+    admin = world.servers.conninfo(scratch, "postgres")
+    copies.destroy(scratch, admin, database)
+    now = world.now()
+    marker = CopyMarker(
+        *(database, origin.system_identifier, origin.database),
+        *(copies.rfc3339(now), copies.rfc3339(now + COPY_LEASE)),
+    )
+    binaries = client_for(snapshot.server_version // 10000)
+    copies.restore_copy(
+        *(directory, scratch, admin, database, binaries, marker), application_name=name, jobs=world.dump_jobs
+    )
+
+
+def fresh(run: Run, world: World, permit: Permit) -> Snapshot:
+    """A snapshot taken after the permit, fully read back, not proven; a stale one is taken anew."""
+    number = 1
+    while (known := run.result(f"snapshot.fresh.{number}", Snapshot)) is not None:
+        if decide.is_fresh(known, world.now()):
+            return known
+        number += 1
+    del permit
+    return run.step(f"snapshot.fresh.{number}", Snapshot, lambda attempt: take(run, world, attempt.name))

@@ -1,0 +1,81 @@
+"""Find the offending migration and what it touched; production is only read."""
+
+from __future__ import annotations
+
+from backout.errors import BackoutError
+from backout.model.incident import Incident
+from backout.model.migration import History
+from backout.model.triage import Triage
+from backout.phases.triage import capture, decide, gather
+from backout.phases.triage.facts import Captured, Ground, Scene
+from backout.ports.run import Attempt, Run
+from backout.ports.world import World
+
+
+def find(run: Run, world: World, incident: Incident) -> Triage:
+    """Triage, once an incident: a later round knows it already."""
+    earlier = run.earlier("triage.find", Triage)
+    return run.step("triage.find", Triage, lambda attempt: earlier or _find(run, world, incident, attempt))
+
+
+def _find(run: Run, world: World, incident: Incident, attempt: Attempt) -> Triage:
+    run.progress("reading history, files and catalog")
+    with world.databases.observe(attempt.name) as session:
+        history = world.migrator.history(session)
+    pending = gather.pending_files(world, history)
+    captured_up: list[tuple[str, Captured]] = []
+    captured = Captured((), (), "")
+    note = ""
+    try:
+        run.progress("capturing the statements on a schema-only copy")
+        with capture.bench(world, incident.id, history, attempt.name) as bench:
+            for file in pending:
+                statements = capture.next_up(bench)
+                captured_up.append((file.name, Captured(statements, (), "")))
+        ground = gather.ground(world, captured_up, attempt.name)
+        named = decide.name_offending(ground, incident.migrations, incident.last)
+        if not named.partly:
+            with capture.bench(world, incident.id, history, attempt.name) as bench:
+                captured = capture.up_and_down(bench, len(named.names))
+    except BackoutError as error:
+        if error.exit_code in (2, 3) and captured_up:
+            raise
+        note = f"unknown: {error.what}"
+        ground = gather.ground(world, captured_up, attempt.name)
+        named = decide.name_offending(ground, incident.migrations, incident.last)
+    scene = gather.scene(world, history, named.names[-1], captured, attempt.name)
+    return _record(world, ground, named, captured, note, scene)
+
+
+def _record(
+    world: World, ground: Ground, named: decide.Named, captured: Captured, note: str, scene: Scene
+) -> Triage:
+    return Triage(
+        identity=ground.identity,
+        database_bytes=ground.database_bytes,
+        history=ground.history,
+        offending=named.names,
+        candidates=decide.candidates(ground),
+        files=gather.files_of(world, named.names, ground.files),
+        committed=scene.committed,
+        applied_by=scene.applied_by,
+        up=captured.up,
+        down=captured.down,
+        captured=note or captured.how,
+        touched=scene.touched,
+        blockers=ground.blockers,
+        invalid_indexes=ground.invalid_indexes,
+        affected=scene.affected,
+        affected_note=scene.affected_note,
+        tables=ground.tables,
+        migrations_applied=len(ground.history.rows),
+        writes_per_second=scene.writes_per_second,
+        collateral=named.collateral,
+        partly_applied=named.partly,
+    )
+
+
+def history_of(world: World, name: str) -> History:
+    """The history of the target, as it is now."""
+    with world.databases.observe(name) as session:
+        return world.migrator.history(session)

@@ -1,0 +1,41 @@
+"""A rehearsal for a calm Tuesday: the evidence of a back-out without an incident; production is only read."""
+
+from __future__ import annotations
+
+from backout.model.gate import Proposals
+from backout.model.incident import Incident
+from backout.model.plan import Rehearsal
+from backout.model.snapshot import Snapshot
+from backout.model.triage import Triage
+from backout.phases.rehearsal import act as rehearsal
+from backout.phases.snapshot import act as snapshot
+from backout.phases.snapshot.facts import Proven
+from backout.phases.strategy import act as strategy
+from backout.phases.strategy import candidates
+from backout.phases.triage import act as triage
+from backout.ports.run import Run
+from backout.ports.world import World
+
+
+def rehearse(
+    run: Run, world: World, exercise: Incident
+) -> tuple[Triage, Proven, tuple[Rehearsal, ...], Proposals]:
+    """If this had to be backed out tonight: what it would cost, and what is missing."""
+    found = triage.find(run, world, exercise)
+    proven = snapshot.take_and_prove(run, world)
+    earlier = snapshot.before_up(run, world, found, proven.proof.copy)
+    rehearsals = tuple(
+        rehearsal.rehearse(run, world, found, plan, proven.proof.copy, earlier.database)
+        for plan in candidates.decide(found)
+    )
+    return found, proven, rehearsals, strategy.propose(run, world, found, rehearsals, proven.snapshot)
+
+
+def take_snapshot(run: Run, world: World) -> Snapshot:
+    """Take a snapshot and read it back."""
+    return run.step("snapshot.taken", Snapshot, lambda attempt: snapshot.take(run, world, attempt.name))
+
+
+def prove_snapshot(run: Run, world: World) -> Proven:
+    """Take a snapshot and prove it by restoring it."""
+    return snapshot.take_and_prove(run, world)
