@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,23 +30,6 @@ VERSIONS = "migrations/versions"
 
 def make(project: Path, **more: object) -> Alembic:
     return from_settings(project, {"command": COMMAND, **more})
-
-
-@pytest.fixture(scope="session")
-def bytecode(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Compile Alembic and SQLAlchemy once: without compiled files each start takes a second."""
-    directory = tmp_path_factory.mktemp("bytecode")
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-    subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            "import alembic.config, alembic.command, sqlalchemy.dialects.postgresql.psycopg",
-        ],
-        env=environment | {"PYTHONPYCACHEPREFIX": str(directory)},
-        check=True,
-    )
-    return directory
 
 
 @pytest.fixture

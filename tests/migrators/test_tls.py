@@ -8,10 +8,14 @@ from pathlib import Path
 
 import pytest
 import trustme
+from psycopg.conninfo import make_conninfo
 
 from backout.adapters.migrator import alembic, node_pg_migrate, sql_pairs
 from backout.errors import NeighbourUnreachable
 from backout.ports.migrator import Migrator
+from backout.postgres.proxy.policy import Policy
+from backout.postgres.proxy.server import Proxy
+from backout.postgres.proxy.upstream import Upstream
 from backout.testing.migrator_contract import SECONDS, MigratorWorld
 from backout.testing.servers import RealServer, available_majors, has_tls, start_server, stop_server
 from tests.migrators.test_alembic import COMMAND
@@ -42,8 +46,14 @@ def server(authority: trustme.CA) -> Iterator[RealServer]:
 
 @pytest.fixture(params=["node-pg-migrate", "sql", "alembic"])
 def world(
-    request: pytest.FixtureRequest, server: RealServer, authority: trustme.CA, tmp_path: Path
+    request: pytest.FixtureRequest,
+    server: RealServer,
+    authority: trustme.CA,
+    tmp_path: Path,
+    bytecode: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[MigratorWorld]:
+    monkeypatch.setenv("PYTHONPYCACHEPREFIX", str(bytecode))
     ca_file = tmp_path / "ca.pem"
     authority.cert_pem.write_to_path(str(ca_file))
     fixtures: dict[str, tuple[str, Callable[[Path], Migrator]]] = {
@@ -60,13 +70,29 @@ def world(
         yield replace(made, endpoint=replace(made.endpoint, ca_file=ca_file))
 
 
-def test_the_tool_accepts_the_authority_of_the_run(world: MigratorWorld, monkeypatch: pytest.MonkeyPatch):
-    other = world.private / "other.pem"
-    trustme.CA().cert_pem.write_to_path(str(other))
-    monkeypatch.setenv("NODE_EXTRA_CA_CERTS", str(other))
-    migrator = world.make()
-    world.apply(migrator, 1)
-    migrator.unapply(1, world.environment(migrator), SECONDS)
+def test_the_tool_goes_through_the_proxy_over_tls_on_both_sides(
+    world: MigratorWorld, monkeypatch: pytest.MonkeyPatch
+):
+    theirs = world.private / "theirs.pem"
+    trustme.CA().cert_pem.write_to_path(str(theirs))
+    monkeypatch.setenv("NODE_EXTRA_CA_CERTS", str(theirs))
+    end = world.endpoint
+    dsn = make_conninfo(
+        host=end.host,
+        port=end.port,
+        dbname=end.database,
+        user=end.user,
+        password=end.password,
+        sslmode="verify-full",
+        sslrootcert=str(end.ca_file),
+    )
+    with Proxy(Policy(), Upstream(dsn), tls=True) as proxy:
+        pointed = replace(world, endpoint=proxy.endpoint)
+        migrator = pointed.make()
+        pointed.apply(migrator, 1)
+        came = len(proxy.sessions)
+        result = migrator.unapply(1, pointed.environment(migrator), SECONDS)
+        assert 0 < came < len(proxy.sessions), result.output
     assert world.history(migrator) == ()
 
 

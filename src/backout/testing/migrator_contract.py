@@ -270,7 +270,7 @@ class MigratorContract:
             table = migrator.history(session).table
             session.autocommit = False
             session.execute(sql.SQL("LOCK TABLE ") + sql.SQL(table))
-            result = migrator.unapply(1, world.environment(migrator), 1.5)
+            result = migrator.unapply(1, world.environment(migrator), 1.0)
             session.rollback()
         assert result.timed_out
         assert result.seconds < 10
