@@ -86,7 +86,12 @@ class Desk:
         if len(found) != 1:
             what = f"no incident {incident_id!r}" if not found else f"{incident_id!r} names several incidents"
             near = ", ".join(known[-5:]) or "none yet; begin with: backout open"
-            raise UnknownName(what, where=str(self.app.state), next=f"known incidents: {near}")
+            raise UnknownName(
+                what,
+                where=str(self.app.state),
+                intact="everything; only the journal was read",
+                next=f"known incidents: {near}",
+            )
         for entry in self.app.journal.read(found[0]):
             if entry.key == "open":
                 return codec.load(Incident, entry.body)
@@ -124,6 +129,8 @@ class Desk:
             return ids[0]
         raise UnknownName(
             "no incident is open" if not ids else "several incidents are open; name one",
+            where=str(self.app.state),
+            intact="everything; only the journal was read",
             next="backout open" if not ids else f"one of: {', '.join(ids)}",
         )
 

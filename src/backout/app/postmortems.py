@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from backout.app.containment import holds
 from backout.app.desk import Desk
-from backout.app.results import Written
 from backout.app.signing import given
 from backout.errors import BackoutError
 from backout.model.execution import Execution, Verification, Watch
@@ -20,7 +20,7 @@ from backout.phases.gate.approvals import missing_slots
 from backout.phases.snapshot.facts import Proven
 from backout.records import codec
 from backout.render.known import Known
-from backout.render.postmortem import postmortem, to_html, to_markdown
+from backout.render.postmortem import Postmortem, postmortem, to_html, to_markdown
 
 
 def known(desk: Desk, incident_id: str) -> Known:
@@ -42,7 +42,7 @@ def known(desk: Desk, incident_id: str) -> Known:
         digests=tuple((p.strategy.value, codec.digest(p)) for p in proposals.proposals) if proposals else (),
         approvals=approvals,
         missing=_missing(desk, incident.target, proposals, approvals),
-        fresh=run.result("snapshot.fresh", Snapshot),
+        fresh=_newest_fresh(entries, run.round),
         execution=run.result("execution.down", Execution),
         verification=_newest_verification(entries) or run.result("verification.checks", Verification),
         watch=_newest_watch(entries),
@@ -64,6 +64,12 @@ def _missing(
     return missing_slots(policy, approvals, proposals.proposals[0].requested_by)
 
 
+def _newest_fresh(entries: tuple[Entry, ...], round_: int) -> Snapshot | None:
+    prefix = f"r{round_}.snapshot.fresh."
+    found = [e for e in entries if e.kind is EntryKind.FINISHED and e.key.startswith(prefix)]
+    return codec.load(Snapshot, found[-1].body) if found else None
+
+
 def _newest_verification(entries: tuple[Entry, ...]) -> Verification | None:
     found = [e for e in entries if e.kind is EntryKind.FINISHED and e.key.startswith("verify.")]
     return codec.load(Verification, found[-1].body) if found else None
@@ -74,7 +80,15 @@ def _newest_watch(entries: tuple[Entry, ...]) -> Watch | None:
     return codec.load(Watch, found[-1].body) if found else None
 
 
-def write_postmortem(desk: Desk, incident_id: str, directory: Path) -> Written:
+@dataclass(frozen=True, slots=True)
+class PostmortemWritten:
+    """The document and where it lies."""
+
+    document: Postmortem
+    paths: tuple[str, ...]
+
+
+def write_postmortem(desk: Desk, incident_id: str, directory: Path) -> PostmortemWritten:
     """Render Markdown and one self-contained HTML page from the journal, whose chain is checked first."""
     facts = known(desk, incident_id)
     desk.app.journal.verify(facts.incident.id)
@@ -86,4 +100,4 @@ def write_postmortem(desk: Desk, incident_id: str, directory: Path) -> Written:
         path = directory / f"{facts.incident.id}{suffix}"
         path.write_text(text, "utf-8")
         paths.append(str(path))
-    return Written(tuple(paths), "nothing")
+    return PostmortemWritten(document, tuple(paths))

@@ -62,21 +62,16 @@ def record(desk: Desk, target: str | None, identifier: str, taken_at: str) -> Sn
         tables=(),
         note=f"recorded by {desk.actor}",
     )
-    directory = world.store.directory("snapshots", f"recorded-{_plain(identifier)}")
-    directory.mkdir(mode=0o700, exist_ok=True)
-    registry.write(directory, snapshot)
+    registry.write(_root(world), snapshot)
     return SnapshotAnswer(snapshot, None, "nothing")
-
-
-def _plain(text: str) -> str:
-    return "".join(c if c.isalnum() or c in "-_." else "_" for c in text)[:100]
 
 
 def listing(desk: Desk, target: str | None) -> SnapshotList:
     """All snapshots in the store of this target, newest first."""
     name = desk.app.target_name(target)
-    found = [s for s in registry.newest_first(_root(desk.app.world(name))) if s.target == name]
-    proven = [s.id for s in found if s.directory and registry.proof_of(s) is not None]
+    root = _root(desk.app.world(name))
+    found = [s for s in registry.newest_first(root) if s.target == name]
+    proven = [s.id for s in found if registry.proof_of(root, s.id) is not None]
     return SnapshotList(tuple(found), tuple(proven), "nothing" if found else "backout snapshot prove")
 
 
@@ -99,9 +94,8 @@ def drop(desk: Desk, target: str | None, identifier: str) -> SnapshotList:
         ):
             raise Refused(f"{incident_id} stands on {identifier}", next=f"backout close {incident_id}")
     if found[0].directory:
-        shutil.rmtree(found[0].directory)
-    else:
-        shutil.rmtree(root / f"recorded-{_plain(identifier)}")
+        shutil.rmtree(found[0].directory, ignore_errors=True)
+    registry.forget(root, identifier)
     return listing(desk, name)
 
 

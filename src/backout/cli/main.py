@@ -9,6 +9,7 @@ import typer
 from backout import __version__
 from backout.cli import (
     approve,
+    close,
     console,
     contain,
     copies,
@@ -75,6 +76,9 @@ for _name, _verb in (
     ("verify", verify.verify),
     ("status", status.status),
     ("show", show.show),
+    ("sheet", show.sheet),
+    ("diagnose", show.diagnose),
+    ("close", close.close),
     ("contain", contain.contain),
     ("release", contain.release),
     ("copies", copies.copies),

@@ -22,11 +22,13 @@ def postmortem(
 ) -> None:
     """Write the postmortem as Markdown and as one self-contained HTML page."""
     from backout.app.postmortems import write_postmortem
+    from backout.app.results import Written
+    from backout.render.screens import postmortem_screen
 
     desk = at_desk(config)
     answer = write_postmortem(desk, incident_or_only(desk, incident), to)
     emit(
-        answer,
-        lambda _style: "\n".join([*(f"Wrote {p}" for p in answer.paths), f"next: {answer.next}"]),
+        Written(answer.paths, "nothing"),
+        lambda style: postmortem_screen(answer.document, answer.paths, style=style),
         as_json=as_json,
     )

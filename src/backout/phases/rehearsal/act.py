@@ -54,14 +54,14 @@ def _rehearse(run: Run, stage: Stage, found: Triage, plan: Plan, before_up: str)
         after = _schema_after(stage, first, plan, history)
     with stage.clone("b") as second:
         run.progress("again on a second clone, with everything kept")
-        keeping = _second_pass(stage, second, plan, measured.keeps, measured.touched, run.incident)
+        keeping = _second_pass(stage, second, plan, measured, run.incident)
     return decide.succeeded(
         *tool,
         plan,
         stage.copy,
         seen,
         (*measured.losses, *by_up),
-        measured.keeps,
+        _on_target(stage, measured.keeps),
         measured.touched,
         measured.not_measured,
         after,
@@ -111,9 +111,24 @@ def _failure(stage: Stage, database: str, plan: Plan, ran: ToolRun) -> str:
 
 
 def _measure(stage: Stage, database: str, found: Triage, history: frozenset[str]) -> losses.Measured:
-    marks = losses.SinceMarks(found.committed.xid, decide.created_by_up(found))
+    marks = losses.SinceMarks(
+        found.committed.xid,
+        decide.created_by_up(found),
+        decide.filled_by_up(found),
+        rows_since=_rows_since(stage, found),
+    )
     with stage.session(stage.copy) as before, stage.session(database) as after:
         return losses.measure(before, after, ignore=history, marks=marks)
+
+
+def _rows_since(stage: Stage, found: Triage) -> dict[str, int]:
+    """On production: rows of the touched tables that were written after the migration, at most."""
+    xid = found.committed.xid
+    if xid is None:
+        return {}
+    with stage.world.databases.observe(stage.name) as production:
+        counted = {t.table: activity.changed_since(production, t.table, xid).count for t in found.touched}
+    return {table: count for table, count in counted.items() if count is not None}
 
 
 def _destroyed_by_up(
@@ -126,7 +141,9 @@ def _destroyed_by_up(
         stage.session(stage.copy) as now,
         stage.session(database) as after,
     ):
-        return losses.measure_up(before, now, after, ignore=history)
+        return losses.measure_up(
+            before, now, after, ignore=history, written_by_up=decide.written_by_up(found)
+        )
 
 
 def _schema_after(stage: Stage, database: str, plan: Plan, history: frozenset[str]) -> SchemaAfter:
@@ -154,18 +171,25 @@ def _schema_after(stage: Stage, database: str, plan: Plan, history: frozenset[st
     )
 
 
+def _on_target(stage: Stage, keeps: tuple[Keep, ...]) -> tuple[Keep, ...]:
+    with stage.world.databases.observe(stage.name) as production:
+        oids = {table.qualified: table.oid for table in read_schema(production).tables}
+    return decide.on_target(keeps, oids)
+
+
 def _second_pass(
-    stage: Stage, database: str, plan: Plan, keeps: tuple[Keep, ...], touched: tuple[str, ...], incident: str
+    stage: Stage, database: str, plan: Plan, measured: losses.Measured, incident: str
 ) -> Keeping:
+    keeps = measured.keeps
     with stage.session(database) as session:
         ensure_schema(session, stage.role)
         lsn = activity.current_lsn(session)
     policy = Policy(
         mark={"incident": incident, "kind": "rehearsal"},
-        keep=KeepPlan(keeps, incident),
+        keep=KeepPlan(keeps, incident, rewrites=measured.rewritten),
         gate=GatePlan(),
         budgets=decide.without_hold_limit(stage.world.budgets),
-        watch=tuple(dict.fromkeys((*(keep.table for keep in keeps), *touched))),
+        watch=tuple(dict.fromkeys((*(keep.table for keep in keeps), *measured.touched))),
     )
     begun = time.monotonic()
     ran = _tool(stage, database, plan, policy)

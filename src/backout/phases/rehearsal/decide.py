@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from backout.model.loss import DestroyedBy, Figure, Loss, LossKind
@@ -33,6 +33,35 @@ def created_by_up(found: Triage) -> frozenset[tuple[str, str]]:
         for effect in effects(statement.text)
         if effect.kind is EffectKind.ADD_COLUMN
     )
+
+
+def filled_by_up(found: Triage) -> frozenset[tuple[str, str]] | None:
+    """(table, column) that the up's own UPDATEs and INSERTs wrote; None when that cannot be told."""
+    filled = set()
+    for statement in found.up:
+        if statement.klass is StatementClass.DYNAMIC:
+            return None
+        for effect in effects(statement.text):
+            if effect.kind in (EffectKind.UPDATE, EffectKind.INSERT):
+                if not effect.column:
+                    return None
+                filled.add((_qualified(effect.table), effect.column))
+    return frozenset(filled) if found.up else None
+
+
+def written_by_up(found: Triage) -> frozenset[str] | None:
+    """Tables whose rows or cells the up may have destroyed while it left them standing; None = unknown."""
+    if not found.up or any(s.klass is StatementClass.DYNAMIC for s in found.up):
+        return None
+    kinds = (EffectKind.UPDATE, EffectKind.DELETE, EffectKind.TRUNCATE, EffectKind.ALTER_TYPE)
+    return frozenset(
+        _qualified(effect.table) for s in found.up for effect in effects(s.text) if effect.kind in kinds
+    )
+
+
+def on_target(keeps: Sequence[Keep], oids: Mapping[str, int]) -> tuple[Keep, ...]:
+    """The keeps with the oids that their tables have on production."""
+    return tuple(replace(keep, oid_on_target=oids.get(keep.table, keep.oid_on_target)) for keep in keeps)
 
 
 def _qualified(table: str) -> str:

@@ -114,7 +114,7 @@ def take(run: Run, world: World, name: str) -> Snapshot:
         tables=tuple(table.contents for table in whole.contents.tables),
         seconds=round(time.monotonic() - begun, 1),
     )
-    registry.write(directory, snapshot)
+    registry.write(directory.parent, snapshot)
     return snapshot
 
 
@@ -155,7 +155,7 @@ def prove(run: Run, world: World, snapshot: Snapshot, scratch: Scratch, database
     )
     if not answer.holds:
         raise _not_proven(world, snapshot, answer, found.differing)
-    registry.write_proof(directory, answer)
+    registry.write_proof(directory.parent, answer)
     return answer
 
 
