@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,14 +36,24 @@ def node_modules() -> Path:
     )
 
 
+@functools.cache
+def _committed(fixture: str) -> Path:
+    """A fixture as a git repository, made once: copying it is cheaper than three starts of git."""
+    directory = Path(tempfile.mkdtemp(prefix="backout-fixture-"))
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    project = directory / fixture
+    shutil.copytree(FIXTURES / fixture, project)
+    (project / ".gitignore").write_text("node_modules\n__pycache__\n")
+    commit_everything(project, "Start the project")
+    return project
+
+
 def project_of(fixture: str, directory: Path, modules: Path | None = None) -> Path:
     """A private copy of a fixture project, committed to a repository of its own."""
     project = directory / "a project"
-    shutil.copytree(FIXTURES / fixture, project)
-    (project / ".gitignore").write_text("node_modules\n__pycache__\n")
+    shutil.copytree(_committed(fixture), project, ignore=shutil.ignore_patterns("hooks"))
     if modules is not None:
         (project / "node_modules").symlink_to(modules)
-    commit_everything(project, "Start the project")
     return project
 
 
