@@ -1,0 +1,275 @@
+"""Compare the rows of a table on two sides: a merge join of two streams, in constant memory.
+
+Each side sends one short record per row, ordered by the bytes of its key: key, fingerprint, place. Rows
+whose fingerprints differ are fetched by their places, a batch at a time, and compared cell by cell.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from itertools import count, islice
+
+from psycopg import sql
+
+from backout.postgres.connect import Session
+from backout.postgres.fingerprint import key_bytes, row_hash, text_hash
+
+BATCH = 5000
+_FETCH = 20_000
+_HASH = 8
+_cursor_numbers = count(1)
+
+Place = bytes
+"""Where a row lies in its database: oid of its table (4 bytes) and ctid (6 bytes). Holds while nothing
+writes there, which is so on a copy."""
+Progress = Callable[[int], None]
+"""Called with the rows read so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One table of one side, whose expressions stand in the same order as those of every other source."""
+
+    oid: int
+    relation: sql.Composable
+    """`ONLY schema.table`."""
+    key: tuple[sql.Composable, ...]
+    """In comparable form; empty = the whole row is its identity."""
+    row: tuple[sql.Composable, ...]
+    """The compared columns as they enter the fingerprint."""
+    cells: tuple[sql.Composable, ...]
+    """The same columns in text form, for the comparison cell by cell."""
+    extra: tuple[sql.Composable, ...] = ()
+    """Columns that only this side has, in text form."""
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """All sources of one side, read through one session."""
+
+    session: Session
+    sources: tuple[Source, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What both sides agree on."""
+
+    key_types: tuple[str, ...]
+    seed: int
+    wide: bool = False
+    every_pair: bool = False
+    """Fetch every pair of rows, also those whose fingerprints agree (a column may have moved)."""
+
+
+@dataclass(slots=True)
+class Comparison:
+    """What differs. Columns are numbered as in `Source.cells` (changed) and `Source.extra` (moved)."""
+
+    rows_before: int = 0
+    rows_gone: int = 0
+    values_gone: int = 0
+    """Non-NULL cells of the rows gone, of the compared columns."""
+    rows_new: int = 0
+    rows_changed: int = 0
+    changed: Counter[int] = field(default_factory=Counter)
+    """Compared column -> cells whose value before is not there after."""
+    places_of: dict[int, Counter[frozenset[int]]] = field(default_factory=dict)
+    """Column only before -> the set of other columns after that hold its value in the same row -> cells.
+    Numbers from `len(cells)` on are the extra columns of the after side."""
+    variety: dict[tuple[int, int], set[int]] = field(default_factory=dict)
+    """(column only before, column after) -> up to two different values found there."""
+
+
+Apart = tuple[Place | None, Place | None]
+"""A row before, a row after, or both when they share a key and are to be compared."""
+
+
+def stream(side: Side, shape: Shape) -> Generator[bytes, None, None]:
+    """Records of `key + fingerprint + place`, ordered as bytes; a table without a key has no key part."""
+    if not side.sources:
+        return
+    parts = [_records(source, shape) for source in side.sources]
+    query = sql.SQL(" UNION ALL ").join(parts) + sql.SQL(" ORDER BY 1")
+    name = f"backout_{next(_cursor_numbers)}"
+    with side.session.cursor(name, binary=True) as cursor:
+        cursor.execute(query)
+        while rows := cursor.fetchmany(_FETCH):
+            for (record,) in rows:
+                yield record
+
+
+def _records(source: Source, shape: Shape) -> sql.Composable:
+    hashed = row_hash(source.row, shape.seed, wide=shape.wide)
+    parts: list[sql.Composable] = [sql.SQL("pg_catalog.int8send({})").format(hashed), _PLACE]
+    if source.key:
+        parts.insert(0, key_bytes(source.key, shape.key_types).expression)
+    return sql.SQL("SELECT {} FROM {}").format(sql.SQL(" || ").join(parts), source.relation)
+
+
+_PLACE = sql.SQL("pg_catalog.int4send(tableoid::int4) || pg_catalog.tidsend(ctid)")
+
+
+def rows_apart(
+    before: Iterator[bytes], after: Iterator[bytes], key: int, *, every_pair: bool, seen: Comparison
+) -> Iterator[Apart]:
+    """Merge two ordered streams whose records begin with `key` bytes of identity.
+
+    With `key` 8 over records without a key part (the fingerprint is the identity) equal rows cancel as a
+    multiset.
+    """
+    end = key + _HASH
+    b, a = next(before, None), next(after, None)
+    while b is not None and a is not None:
+        b_key, a_key = b[:key], a[:key]
+        if b_key == a_key:
+            seen.rows_before += 1
+            if every_pair or b[:end] != a[:end]:
+                yield b[-10:], a[-10:]
+            b, a = next(before, None), next(after, None)
+        elif b_key < a_key:
+            seen.rows_before += 1
+            yield b[-10:], None
+            b = next(before, None)
+        else:
+            yield None, a[-10:]
+            a = next(after, None)
+    while b is not None:
+        seen.rows_before += 1
+        yield b[-10:], None
+        b = next(before, None)
+    while a is not None:
+        yield None, a[-10:]
+        a = next(after, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """Hashes of constant defaults on the after side, by number of the column (see `Comparison`)."""
+
+    hashes: Mapping[int, int]
+    created: frozenset[int]
+    """Columns after that had no counterpart before: their values can have come from elsewhere."""
+
+
+def compare(before: Side, after: Side, shape: Shape, defaults: Defaults, report: Progress) -> Comparison:
+    """Compare all rows of `before` with those of `after`; both sessions must be inside a transaction.
+
+    Raises what the server raises when an expression fails on a value; the caller knows a milder form.
+    """
+    found = Comparison()
+    keyed = bool(before.sources[0].key)
+    length = key_bytes(before.sources[0].key, shape.key_types).length if keyed else _HASH
+    # Closed here and not whenever they are collected: closing a cursor is a statement of its own.
+    with closing(stream(before, shape)) as old, closing(stream(after, shape)) as new:
+        apart = rows_apart(old, new, length, every_pair=shape.every_pair and keyed, seen=found)
+        while batch := list(islice(apart, BATCH)):
+            _count(batch, before, after, shape, defaults, keyed, found)
+            report(found.rows_before)
+    report(found.rows_before)
+    return found
+
+
+def _count(
+    batch: Sequence[Apart],
+    before: Side,
+    after: Side,
+    shape: Shape,
+    defaults: Defaults,
+    keyed: bool,
+    found: Comparison,
+) -> None:
+    gone = [b for b, a in batch if b is not None and a is None]
+    found.rows_gone += len(gone)
+    found.values_gone += values_at(before, gone)
+    found.rows_new += sum(1 for b, _ in batch if b is None)
+    pairs = [(b, a) for b, a in batch if b is not None and a is not None]
+    if not pairs or not keyed:
+        return
+    old = cells_at(before, (b for b, _ in pairs), shape.seed)
+    new = cells_at(after, (a for _, a in pairs), shape.seed)
+    width = len(before.sources[0].cells)
+    for b, a in pairs:
+        count_pair(old[b], new[a], width, defaults, found)
+
+
+Cells = tuple[int | None, ...]
+"""64-bit hashes of the cells of one row: compared columns, then extra ones; None = NULL."""
+
+
+def count_pair(old: Cells, new: Cells, width: int, defaults: Defaults, found: Comparison) -> None:
+    """Count what one pair of rows lost: changed cells, and where the values of dropped columns went."""
+    changed = [i for i in range(width) if old[i] != new[i]]
+    lost = [i for i in changed if old[i] is not None or new[i] != defaults.hashes.get(i)]
+    if lost:
+        found.rows_changed += 1
+        found.changed.update(lost)
+    candidates = [*changed, *defaults.created]
+    for dropped in range(width, len(old)):
+        value = old[dropped]
+        if value is None:
+            continue
+        at = frozenset(i for i in candidates if new[i] == value and defaults.hashes.get(i) != value)
+        if not at:
+            continue
+        found.places_of.setdefault(dropped, Counter())[at] += 1
+        for i in at:
+            kinds = found.variety.setdefault((dropped, i), set())
+            if len(kinds) < 2:
+                kinds.add(value)
+
+
+def cells_at(side: Side, places: Iterable[Place], seed: int) -> dict[Place, Cells]:
+    """The cells of these rows, by place."""
+    found: dict[Place, Cells] = {}
+    for source, tids in _by_source(side, places):
+        values = [text_hash(cell, seed) for cell in (*source.cells, *source.extra)]
+        query = sql.SQL("SELECT {} FROM {} WHERE {}").format(
+            sql.SQL(", ").join([_PLACE, *values]), source.relation, _at(tids)
+        )
+        with side.session.cursor(binary=True) as cursor:
+            for place, *cells in cursor.execute(query):
+                found[place] = tuple(cells)
+    return found
+
+
+def values_at(side: Side, places: Iterable[Place]) -> int:
+    """How many cells of the compared columns are not NULL in these rows."""
+    total = 0
+    for source, tids in _by_source(side, places):
+        query = sql.SQL("SELECT {} FROM {} WHERE {}").format(
+            non_null_cells(source.cells), source.relation, _at(tids)
+        )
+        row = side.session.execute(query).fetchone()
+        assert row is not None
+        total += row[0]
+    return total
+
+
+def _at(tids: list[str]) -> sql.Composable:
+    # As a literal: beside parameters, a percent sign in somebody's column name is read as a placeholder.
+    return sql.SQL("ctid = ANY({}::pg_catalog.text[]::pg_catalog.tid[])").format(sql.Literal(tids))
+
+
+def non_null_cells(cells: Sequence[sql.Composable]) -> sql.Composable:
+    """An aggregate: non-NULL cells of all rows. `num_nonnulls` and not `IS NOT NULL`, which is false for a
+    composite value with a NULL field."""
+    if not cells:
+        return sql.SQL("0::bigint")
+    # A call takes at most 100 arguments, a table up to 1,600 columns.
+    groups = [cells[i : i + 100] for i in range(0, len(cells), 100)]
+    counts = [sql.SQL("pg_catalog.num_nonnulls({})").format(sql.SQL(", ").join(group)) for group in groups]
+    return sql.SQL("coalesce(pg_catalog.sum({}), 0)::bigint").format(sql.SQL(" + ").join(counts))
+
+
+def _by_source(side: Side, places: Iterable[Place]) -> Iterator[tuple[Source, list[str]]]:
+    by_oid: dict[int, list[str]] = {}
+    for place in places:
+        block, offset = int.from_bytes(place[4:8]), int.from_bytes(place[8:10])
+        by_oid.setdefault(int.from_bytes(place[:4]), []).append(f"({block},{offset})")
+    for source in side.sources:
+        if source.oid in by_oid:
+            yield source, by_oid[source.oid]
