@@ -101,13 +101,13 @@ def test_the_etl_fails_loudly_at_the_constraint_and_loses_no_job(calm: Productio
         seen = lambda: control.read(place.control / "etl.json").get("errors", {})  # noqa: E731
         assert control.wait_until(lambda: seen().get("23514", 0) >= 2, 15)
         assert "ERROR 23514" in processes.log("etl").read_text()
-        assert say("etl", "pause", directory).stdout.startswith("etl: paused, 0 processed")
+        assert say("etl", "pause", directory).stdout.startswith("paused, 0 processed")
         failures = seen()["23514"]
         execute(calm, DOWN)
         assert seen()["23514"] == failures, "a paused ETL touches nothing"
         assert say("etl", "continue", directory).returncode == 0
         wait_for(place.control, "etl.json", "processed", 300)
-        assert say("etl", "state", directory).stdout.startswith("etl: running, 300 processed")
+        assert say("etl", "state", directory).stdout.startswith("running, 300 processed")
     assert execute(calm, "SELECT count(*) FROM hero_snapshots WHERE processed_at IS NULL") == [(0,)]
     total = "SELECT sum(snapshots)::int, (SELECT count(*)::int FROM hero_snapshots) FROM profile_summaries"
     assert execute(calm, total) == [(20_300, 20_300)]

@@ -98,7 +98,7 @@ def tell(wishes: Wishes) -> int:
         incident = next(i for i in reversed(evidence.incidents(where)) if i not in before)
         counted = _way_back(stage, incident, wanted, began)
     finally:
-        production.stop(server)
+        production.stop(server, where)
     return _end(screen, counted, wishes.as_json)
 
 

@@ -163,4 +163,4 @@ def _clear_stage(stage: Stage) -> None:
     """End what was started; the server's files stay for the next demo."""
     for name in ("application", "etl"):
         stage.processes.end(name)
-    production.stop(stage.production)
+    production.stop(stage.production, stage.place)

@@ -23,7 +23,10 @@ class VerbEnded(BackoutError):
 
     def __init__(self, command: str, code: int) -> None:
         super().__init__(
-            f"`{command}` ended with exit {code}", intact="see its own words above", next="./run demo"
+            f"`{command}` ended with exit {code}",
+            where="the demo; its own words stand above",
+            intact="the story so far: the next demo goes on here, --fresh begins anew",
+            next="./run demo",
         )
         self.exit_code = code
 

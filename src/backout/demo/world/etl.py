@@ -117,7 +117,7 @@ def state(directory: Path) -> int:
         print("etl: no worker answers", file=sys.stderr)  # noqa: T201
         return 1
     errors = ", ".join(f"{count} x {name}" for name, count in said["errors"].items()) or "none"
-    print(f"etl: {said['state']}, {said['processed']} processed, errors: {errors}")  # noqa: T201
+    print(f"{said['state']}, {said['processed']} processed, errors: {errors}")  # noqa: T201
     return 0
 
 

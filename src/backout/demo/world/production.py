@@ -15,6 +15,7 @@ from backout.errors import NeighbourUnreachable
 from backout.postgres import servers
 from backout.postgres.binaries import Binaries, installations
 from backout.postgres.connect import Session, open_session
+from backout.postgres.scratch import Registry, layout_of
 
 ROLE = "heroes"
 DATABASE = "heroes"
@@ -91,6 +92,7 @@ def _make(place: Place) -> Production:
     )
     shutil.rmtree(made.data, ignore_errors=True)
     servers.create(made.layout)
+    servers.run_program([binaries.program("pg_checksums"), "--enable", f"--pgdata={made.data}"])
     (Path(made.data) / "pg_hba.conf").write_text(_HBA)
     record = place.root / "production.json"
     record.touch(mode=0o600)
@@ -152,6 +154,10 @@ def fresh_database(production: Production) -> None:
             admin.execute(f"CREATE SCHEMA {schema} AUTHORIZATION {ROLE}")
 
 
-def stop(production: Production) -> None:
-    """An orderly end; the files stay for the next demo."""
+def stop(production: Production, place: Place) -> None:
+    """An orderly end, also of the scratch servers that backout started; the files stay for the next demo."""
     servers.stop(production.layout, mode="fast")
+    scratch = Registry(place.state / "copies")
+    with scratch.lock():
+        for record in scratch.records():
+            servers.stop(layout_of(record), mode="fast")
