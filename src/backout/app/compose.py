@@ -25,10 +25,6 @@ from backout.ports.world import Session, World
 from backout.postgres.connect import open_session
 from backout.settings import Dsn, Settings, Target
 
-# Above this size a whole copy costs more minutes than an incident has; then only the tables that the
-# down can reach are restored, beside a whole snapshot with an ID.
-WHOLE_BELOW_BYTES = 1_000_000_000
-
 
 @dataclass(frozen=True, slots=True)
 class TargetDatabases:

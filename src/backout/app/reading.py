@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+from backout.app.comebacks import alarms
 from backout.app.compose import Application
 from backout.app.containment import holds
 from backout.app.desk import INITIAL_NOTICE_WITHIN, Desk
@@ -22,7 +23,7 @@ def status(desk: Desk) -> StatusList:
         if incident_id.startswith("inc-") and not desk.closed(incident_id)
     )
     following = lines[0].next if lines else "nothing"
-    return StatusList(lines, (), following)
+    return StatusList(lines, alarms(desk), following)
 
 
 def line(desk: Desk, incident_id: str) -> IncidentLine:

@@ -24,12 +24,19 @@ def application(config: str | None) -> Application:
 
 
 def desk(config: str | None, by: str | None = None) -> Desk:
-    """A desk whose progress goes to stderr and whose notices go to the configured channels."""
+    """A desk whose progress goes to stderr and whose notices go to the configured channels.
+
+    Whatever the command is: a migration that came back is said first.
+    """
+    from backout.app.comebacks import alarms
     from backout.app.compose import default_actor
     from backout.app.desk import Desk
 
     app = application(config)
-    return Desk(app, by or default_actor(), console.TerminalTeller(_deliver(app)))
+    opened = Desk(app, by or default_actor(), console.TerminalTeller(_deliver(app)))
+    for line in alarms(opened):
+        console.say(line)
+    return opened
 
 
 def _deliver(app: Application) -> Callable[[str, str, Entry], None]:

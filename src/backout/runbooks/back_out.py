@@ -30,13 +30,19 @@ def back_out(run: Run, world: World, incident: Incident, held: tuple[str, ...] =
     communication.initial(run, incident, found)
     run.wait("propose", until="waits for a proposal", next=f"backout propose {incident.id}")
 
-    proven = snapshot.take_and_prove(run, world)
+    proven = snapshot.take_and_prove(run, world, (*found.up, *found.down))
     communication.snapshot_taken(run, incident, proven.snapshot)
     earlier = snapshot.before_up(run, world, found, proven.proof.copy)
     rehearsals = tuple(
         rehearsal.rehearse(run, world, found, plan, proven.proof.copy, earlier.database)
         for plan in candidates.decide(found)
     )
+    if rehearsal.reached_outside(rehearsals, proven.snapshot):
+        proven = snapshot.widen(run, world, proven)
+        rehearsals = tuple(
+            rehearsal.rehearse(run, world, found, plan, proven.proof.copy, earlier.database, again=".widened")
+            for plan in candidates.decide(found)
+        )
     proposals = strategy.propose(run, world, found, rehearsals, proven.snapshot)
     communication.proposed(run, incident, rehearsals)
     run.wait("go", until="waits for approvals", next=f"backout approve {incident.id}")

@@ -44,7 +44,9 @@ def permit(
     for approval in approvals:
         _verify(world, proposal, approval)
     checks = run.look(
-        "gate.checklist", Checklist, lambda: _checklist(world, incident, proposal, approvals, snapshot, proof)
+        "gate.checklist",
+        Checklist,
+        lambda: _checklist(world, incident, proposal, approvals, snapshot, proof, _go(run)),
     )
     _refuse_if_closed(incident, checks.checks)
     return Permit(codec.digest(proposal), proposal, approvals, checks.checks)
@@ -100,6 +102,12 @@ def _verify(world: World, proposal: Proposal, approval: Approval) -> None:
         )
 
 
+def _go(run: Run) -> dict[str, str]:
+    """What was said with the newest `run`."""
+    said = run.signals("go")
+    return {str(k): str(v) for k, v in said[-1].body.items()} if said else {}
+
+
 def _checklist(
     world: World,
     incident: Incident,
@@ -107,10 +115,11 @@ def _checklist(
     approvals: tuple[Approval, ...],
     snapshot: Snapshot,
     proof: Proof,
+    go: dict[str, str],
 ) -> Checklist:
     return Checklist(
         decide.checklist(
-            world.policy, proposal, approvals, snapshot, proof, world.validation, incident.channel
+            world.policy, proposal, approvals, snapshot, proof, world.validation, incident.channel, go
         )
     )
 

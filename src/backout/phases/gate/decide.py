@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from backout.model.check import Check, CheckState
@@ -66,12 +66,14 @@ def checklist(
     proof: Proof,
     validation: ValidationPlan,
     channel: str,
+    go: Mapping[str, str],
 ) -> tuple[Check, ...]:
     """The runbook's mandatory checklist, as named checks."""
     return (
         _snapshot_check(policy, snapshot, proof),
         approvals_rule.decide(policy, approvals, proposal.requested_by),
         _reviewed(approvals, proposal),
+        _application(go),
         _window(proposal),
         _validation(validation),
         Check("channel", CheckState.PASS, channel),
@@ -100,6 +102,15 @@ def _reviewed(approvals: Sequence[Approval], proposal: Proposal) -> Check:
     if approvals:
         return Check("down reviewed", CheckState.WARN, "signed by people who are not enrolled as owner")
     return Check("down reviewed", CheckState.UNKNOWN, "nobody has signed the captured statements")
+
+
+def _application(go: Mapping[str, str]) -> Check:
+    """Which version will run on the old schema, and who says that it can."""
+    version, person = go.get("application", ""), go.get("confirmed_by", "")
+    if version and person:
+        return Check("application", CheckState.PASS, f"{version}, confirmed by {person}")
+    detail = "nobody said which version will run on the old schema"
+    return Check("application", CheckState.WARN, detail, "run --application VERSION --confirmed-by NAME")
 
 
 def _window(proposal: Proposal) -> Check:

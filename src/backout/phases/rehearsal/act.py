@@ -8,10 +8,12 @@ be changed has been gone once before anybody approves it.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from backout.model.gate import Clearance
 from backout.model.loss import Loss
 from backout.model.plan import Keep, Plan, Rehearsal
+from backout.model.snapshot import Snapshot
 from backout.model.triage import Triage
 from backout.phases.rehearsal import decide
 from backout.phases.rehearsal.facts import Keeping, Pass, Reproduced, SchemaAfter
@@ -29,15 +31,24 @@ from backout.postgres.through_proxy import ToolRun, drive
 _TOOL_DEADLINE = 1800.0
 
 
-def rehearse(run: Run, world: World, found: Triage, plan: Plan, copy: str, before_up: str) -> Rehearsal:
+def rehearse(
+    run: Run, world: World, found: Triage, plan: Plan, copy: str, before_up: str, again: str = ""
+) -> Rehearsal:
     """The rehearsal of one plan, once a round. `copy` is the database of the proven copy, `before_up` that
-    of a restored snapshot from before the migration (empty where there is none)."""
+    of a restored snapshot from before the migration (empty where there is none). `again` ends the key of
+    a rehearsal on a wider copy."""
 
     def perform(attempt: Attempt) -> Rehearsal:
         stage = Stage(world, server_of(world, copy), copy, found.identity.role, attempt.name)
         return _rehearse(run, stage, found, plan, before_up)
 
-    return run.step(f"rehearsal.{plan.strategy.value}", Rehearsal, perform)
+    return run.step(f"rehearsal.{plan.strategy.value}{again}", Rehearsal, perform)
+
+
+def reached_outside(rehearsals: Sequence[Rehearsal], snapshot: Snapshot) -> bool:
+    """Whether a down touched a table whose rows the proven snapshot left out: then the proof is void."""
+    inside = set(snapshot.radius)
+    return bool(inside) and any(set(rehearsed.touched) - inside for rehearsed in rehearsals)
 
 
 def _rehearse(run: Run, stage: Stage, found: Triage, plan: Plan, before_up: str) -> Rehearsal:

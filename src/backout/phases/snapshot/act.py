@@ -15,14 +15,16 @@ from backout.errors import BackoutError, Refused
 from backout.model.check import Check, CheckState
 from backout.model.gate import Permit
 from backout.model.snapshot import Proof, Scope, Snapshot, SnapshotKind
+from backout.model.statement import Statement
 from backout.model.target import CopyMarker
 from backout.model.triage import Triage
 from backout.phases.snapshot import decide, registry
-from backout.phases.snapshot.facts import BeforeUp, Proven
+from backout.phases.snapshot import radius as radius_of
+from backout.phases.snapshot.facts import BeforeUp, Found, Proven
 from backout.ports.run import Attempt, Run
 from backout.ports.servers import Scratch
 from backout.ports.world import World
-from backout.postgres import copies, dump, manifest, proof
+from backout.postgres import activity, copies, dump, manifest, proof
 from backout.postgres.binaries import Binaries, client_for
 from backout.postgres.catalog import differences, read_schema
 from backout.postgres.connect import open_session
@@ -43,20 +45,59 @@ class _Ready:
     binaries: Binaries
 
 
-def take_and_prove(run: Run, world: World) -> Proven:
-    """A proven snapshot of this round; one of an earlier round counts while its copy still stands."""
-    return run.step("snapshot.proven", Proven, lambda attempt: _proven(run, world, attempt))
+def take_and_prove(run: Run, world: World, statements: tuple[Statement, ...] = ()) -> Proven:
+    """A proven snapshot of this round; one of an earlier round counts while its copy still stands.
+
+    `statements` are those that triage captured: they decide how much has to be restored.
+    """
+    return run.step("snapshot.proven", Proven, lambda attempt: _proven(run, world, statements, attempt))
 
 
-def _proven(run: Run, world: World, attempt: Attempt) -> Proven:
+def _proven(run: Run, world: World, statements: tuple[Statement, ...], attempt: Attempt) -> Proven:
     earlier = run.earlier("snapshot.proven", Proven)
     if earlier is not None and _still_stands(world, earlier):
         run.progress(f"{earlier.snapshot.id} of an earlier round is still proven")
         return earlier
-    ready = prepare(world, attempt.name)
-    snapshot = take(run, world, attempt.name)
-    database = copy_database(run.incident, run.round)
-    return Proven(snapshot, prove(run, world, snapshot, ready.scratch, database, attempt.name))
+    radius, outside = _scope(run, world, statements, attempt.name)
+    return _take_and_prove(run, world, radius, outside, copy_database(run.incident, run.round), attempt.name)
+
+
+def widen(run: Run, world: World, proven: Proven) -> Proven:
+    """The whole database instead, once: a rehearsal reached a table outside of the radius."""
+    database = f"{proven.proof.copy[:60]}_w"
+
+    def whole(attempt: Attempt) -> Proven:
+        return _take_and_prove(run, world, (), (), database, attempt.name)
+
+    return run.step("snapshot.widened", Proven, whole)
+
+
+def _take_and_prove(
+    run: Run, world: World, radius: tuple[str, ...], outside: tuple[str, ...], database: str, name: str
+) -> Proven:
+    ready = prepare(world, name)
+    snapshot = take(run, world, name, radius, outside)
+    return Proven(snapshot, prove(run, world, snapshot, ready.scratch, database, name))
+
+
+def _scope(
+    run: Run, world: World, statements: tuple[Statement, ...], name: str
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(tables inside, tables whose rows are left out); both empty = the whole database."""
+    with world.databases.observe(name) as session:
+        size = activity.database_size(session)
+        schema = read_schema(session)
+        history = world.migrator.history(session).table
+    if not decide.wants_radius(world.scope, size):
+        return (), ()
+    inside = radius_of.reach(statements, schema)
+    if inside is None:
+        run.progress("the blast radius cannot be told: the whole database is taken")
+        return (), ()
+    keep = {*inside, history}
+    outside = tuple(t.qualified for t in schema.tables if t.has_rows and t.qualified not in keep)
+    run.progress(f"blast radius: {len(inside)} of {len(schema.tables)} tables")
+    return tuple(sorted(keep)), outside
 
 
 def _still_stands(world: World, proven: Proven) -> bool:
@@ -83,8 +124,13 @@ def prepare(world: World, name: str) -> _Ready:
     return _Ready(world.servers.start(facts), client_for(facts.server_version // 10000))
 
 
-def take(run: Run, world: World, name: str) -> Snapshot:
-    """Dump the target, read the dump back to its last row, write the manifest last."""
+def take(
+    run: Run, world: World, name: str, radius: tuple[str, ...] = (), outside: tuple[str, ...] = ()
+) -> Snapshot:
+    """Dump the target, read the dump back to its last row, write the manifest last.
+
+    `outside` are the tables whose rows are left out (scope blast radius).
+    """
     begun = time.monotonic()
     identifier = "snap-" + "".join(secrets.choice(_ALPHABET) for _ in range(4))
     directory = world.store.directory("snapshots", identifier)
@@ -93,7 +139,12 @@ def take(run: Run, world: World, name: str) -> Snapshot:
         binaries = client_for(session.info.server_version // 10000)
     run.progress("dumping")
     result = dump.take_dump(
-        world.databases.snapshot_dsn(), binaries, directory, application_name=name, jobs=world.dump_jobs
+        world.databases.snapshot_dsn(),
+        binaries,
+        directory,
+        application_name=name,
+        jobs=world.dump_jobs,
+        exclude_data=outside,
     )
     run.progress("reading the dump back")
     contents = dump.read_back(directory, binaries)
@@ -101,7 +152,7 @@ def take(run: Run, world: World, name: str) -> Snapshot:
     snapshot = Snapshot(
         id=identifier,
         kind=SnapshotKind.DUMP,
-        scope=Scope.WHOLE,
+        scope=Scope.BLAST_RADIUS if outside else Scope.WHOLE,
         target=world.target,
         database=whole.origin.database,
         taken_at=whole.finished_at,
@@ -112,6 +163,7 @@ def take(run: Run, world: World, name: str) -> Snapshot:
         size_bytes=whole.size_bytes,
         manifest_sha256=sha256,
         tables=tuple(table.contents for table in whole.contents.tables),
+        radius=radius,
         seconds=round(time.monotonic() - begun, 1),
     )
     registry.write(directory.parent, snapshot)
@@ -206,6 +258,21 @@ def _before_up(run: Run, world: World, found: Triage, copy: str, attempt: Attemp
         _restore_only(world, snapshot, scratch, database, attempt.name)
         return BeforeUp(snapshot.id, database, snapshot.taken_at)
     return BeforeUp("", "", "")
+
+
+def whole_since(run: Run, world: World, opened_at: str) -> Snapshot | None:
+    """The newest whole snapshot with an ID taken after `opened_at`: a dump of ours, or one a person recorded."""
+
+    def look() -> Found:
+        root = world.store.directory("snapshots", "x").parent
+        fitting = [
+            s
+            for s in registry.newest_first(root)
+            if s.target == world.target and decide.is_whole_since(s, opened_at)
+        ]
+        return Found(fitting[0] if fitting else None)
+
+    return run.look("snapshot.whole", Found, look).snapshot
 
 
 def _restore_only(world: World, snapshot: Snapshot, scratch: Scratch, database: str, name: str) -> None:

@@ -8,14 +8,30 @@ from datetime import datetime
 from backout.model.check import Check, CheckState
 from backout.model.loss import SchemaDifference
 from backout.model.migration import History
-from backout.model.snapshot import Snapshot
+from backout.model.snapshot import Scope, Snapshot, SnapshotKind
 
 FRESH_SECONDS = 15 * 60.0
+# Below this a whole copy is made in well under a minute; above it only the tables in reach are restored,
+# beside a whole snapshot with an ID.
+WHOLE_BELOW_BYTES = 1_000_000_000
+
+
+def wants_radius(configured: str, size_bytes: int) -> bool:
+    """Whether the proof covers the blast radius only: as configured, else by size."""
+    if configured:
+        return configured == "blast radius"
+    return size_bytes > WHOLE_BELOW_BYTES
 
 
 def is_fresh(snapshot: Snapshot, now: datetime) -> bool:
     """Whether nothing newer is needed right before execution."""
     return (now - datetime.fromisoformat(snapshot.taken_at)).total_seconds() < FRESH_SECONDS
+
+
+def is_whole_since(snapshot: Snapshot, opened_at: str) -> bool:
+    """Whether it covers the whole database and is younger than the incident."""
+    covers = snapshot.scope is Scope.WHOLE or snapshot.kind is SnapshotKind.PROVIDER
+    return covers and datetime.fromisoformat(snapshot.taken_at) >= datetime.fromisoformat(opened_at)
 
 
 def is_before(history_head: str, history: History, offending: str) -> bool:

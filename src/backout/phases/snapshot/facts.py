@@ -22,3 +22,10 @@ class BeforeUp:
     snapshot: str
     database: str
     taken_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A snapshot that was looked for, or None."""
+
+    snapshot: Snapshot | None

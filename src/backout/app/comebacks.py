@@ -1,0 +1,48 @@
+"""Did a migration come back after its watch had ended? Asked by the next command of any kind."""
+
+from __future__ import annotations
+
+from backout.app.desk import Desk
+from backout.errors import BackoutError
+from backout.model.execution import Execution, Outcome
+from backout.model.gate import Proposals
+from backout.model.plan import Proposal, Strategy
+from backout.phases.verification.comeback import look_once
+
+
+def alarms(desk: Desk) -> tuple[str, ...]:
+    """One line for every backed-out migration that is applied again. A target that cannot be reached
+    says nothing here: the command itself will."""
+    found = []
+    for incident_id in desk.app.journal.incidents():
+        if not incident_id.startswith("inc-") or desk.closed(incident_id):
+            continue
+        line = _alarm(desk, incident_id)
+        if line:
+            found.append(line)
+    return tuple(found)
+
+
+def _alarm(desk: Desk, incident_id: str) -> str:
+    try:
+        proposal = _carried_out(desk, incident_id)
+        if proposal is None:
+            return ""
+        world = desk.app.world(proposal.target_name)
+        sample = look_once(world, proposal, f"backout/{incident_id}/look")
+    except BackoutError:
+        return ""
+    if not sample.history_has_it:
+        return ""
+    names = ", ".join(m.name for m in proposal.migrations)
+    return f"ALARM: {names} is applied again on {proposal.target_name} {sample.came_back_by}".rstrip()
+
+
+def _carried_out(desk: Desk, incident_id: str) -> Proposal | None:
+    done = desk.result(incident_id, "execution.down", Execution)
+    proposals = desk.result(incident_id, "strategy.propose", Proposals)
+    if done is None or done.outcome is not Outcome.BACKED_OUT or proposals is None:
+        return None
+    if done.strategy != Strategy.A.value:
+        return None
+    return next((p for p in proposals.proposals if p.strategy.value == done.strategy), None)

@@ -1,0 +1,132 @@
+"""The runbook's story on real servers: from the alert to the resolution, as a plain schema owner."""
+
+from __future__ import annotations
+
+import pytest
+
+from backout.app import incidents
+from backout.errors import ApprovalVoid, ConfigurationError, Refused, Waiting
+from backout.model.execution import Outcome
+from backout.model.loss import Basis, DestroyedBy
+from backout.model.plan import Verdict
+from tests.story.harness import World, apply_names, names_world
+
+LOST_BY_UP = ("users.full_name",)
+
+
+@pytest.fixture
+def names(heroes: World) -> World:
+    names_world(heroes)
+    apply_names(heroes)
+    return heroes
+
+
+def test_the_loss_is_told_exactly_before_anybody_approves(names: World):
+    incident = names.open()
+    proposed = incidents.propose(names.desk(), incident)
+    losses = {(loss.by, loss.object, loss.column): loss for loss in proposed.rehearsals[0].losses}
+    down = losses[DestroyedBy.DOWN, "public.users", "first_name"]
+    assert (down.values.count, down.values.basis, down.kept) == (1001, Basis.EXACT, True)
+    up = losses[DestroyedBy.UP, "public.users", "full_name"]
+    assert up.values.basis is Basis.UNKNOWN
+    option = proposed.proposals.options[0]
+    assert option.verdict is Verdict.ADVISED_AGAINST
+    assert proposed.proposals.proposals[0].accept_by_name == LOST_BY_UP
+    assert names.one("SELECT count(*) FROM users WHERE first_name IS NOT NULL") == 1001
+
+
+def test_every_destroyed_value_is_kept_and_comes_back_onto_its_row(
+    names: World, capsys: pytest.CaptureFixture[str]
+):
+    incident = names.open()
+    incidents.propose(names.desk(), incident)
+    names.approve(incident, strategy="A", accepts=LOST_BY_UP)
+    ran = incidents.run(names.desk(), incident, {}, 0)
+    assert ran.execution.outcome is Outcome.BACKED_OUT
+    assert (ran.execution.values_destroyed, ran.execution.values_kept) == (1001, 1001)
+    assert names.one("SELECT count(*) FROM users WHERE full_name IS NOT NULL") == 0
+    arguments = ("kept", "put-back", incident, "--column", "first_name=full_name")
+    signed = ("--as", "priya.raman", "--key", str(names.keys["priya.raman"]), "--confirm", "heroes")
+    code, document, _ = names.cli(capsys, *arguments, *signed)
+    assert code == 0, document
+    assert (document["written"], document["row_gone"]) == (1001, 0)
+    assert names.one("SELECT count(*) FROM users WHERE full_name = 'edited ' || id") == 50
+    assert names.one("SELECT full_name FROM users WHERE email = 'new@x'") == "new"
+    assert names.one("SELECT full_name FROM users WHERE id = 51") == "name 51"
+
+
+def test_with_a_snapshot_from_before_the_up_its_loss_is_exact(
+    heroes: World, capsys: pytest.CaptureFixture[str]
+):
+    names_world(heroes)
+    code, _, err = heroes.cli(capsys, "snapshot", "prove", "--target", "heroes")
+    assert code == 0, err
+    apply_names(heroes)
+    proposed = incidents.propose(heroes.desk(), heroes.open())
+    up = [loss for loss in proposed.rehearsals[0].losses if loss.by is DestroyedBy.UP]
+    assert [(loss.column, loss.values.count, loss.values.basis) for loss in up] == [
+        ("full_name", 1000, Basis.EXACT)
+    ]
+
+
+def test_the_gate_waits_for_the_second_person(names: World):
+    incident = names.open()
+    incidents.propose(names.desk(), incident)
+    with pytest.raises(Waiting, match="missing: sre, owner"):
+        incidents.run(names.desk(), incident, {}, 0)
+    assert names.one("SELECT count(*) FROM users WHERE first_name IS NOT NULL") == 1001
+
+
+def test_what_is_not_given_back_has_to_be_named(names: World):
+    incident = names.open()
+    incidents.propose(names.desk(), incident)
+    with pytest.raises(ConfigurationError, match=r"users\.full_name"):
+        names.approve(incident, strategy="A")
+
+
+def test_an_approval_dies_when_the_schema_changes(names: World):
+    incident = names.open()
+    incidents.propose(names.desk(), incident)
+    names.approve(incident, strategy="A", accepts=LOST_BY_UP)
+    with names.connect() as session:
+        session.execute("ALTER TABLE users ADD COLUMN surprise int")
+    with pytest.raises(ApprovalVoid, match="the schema changed"):
+        incidents.run(names.desk(), incident, {}, 0)
+    assert names.one("SELECT count(*) FROM users WHERE first_name IS NOT NULL") == 1001
+
+
+def test_an_edited_down_kills_the_approval(names: World):
+    incident = names.open()
+    incidents.propose(names.desk(), incident)
+    names.approve(incident, strategy="A", accepts=LOST_BY_UP)
+    file = names.root / "migrations" / "20240201000000_first_name.sql"
+    file.write_text(file.read_text() + "DROP TABLE users;\n")
+    with pytest.raises(ApprovalVoid, match="sha differs"):
+        incidents.run(names.desk(), incident, {}, 0)
+
+
+def test_a_healthy_additive_migration_is_recommended(heroes: World):
+    names_world(heroes)
+    up = "ALTER TABLE users ADD COLUMN source text;"
+    heroes.migration("20240201000000_first_name", up, "ALTER TABLE users DROP COLUMN source;")
+    heroes.applied("20240201000000", up)
+    with heroes.connect() as session:
+        session.execute("UPDATE users SET source = 'web' WHERE id <= 10")
+    incident = heroes.open()
+    proposed = incidents.propose(heroes.desk(), incident)
+    assert proposed.proposals.recommended == "A"
+    heroes.approve(incident)
+    ran = incidents.run(heroes.desk(), incident, {}, 0)
+    assert (ran.execution.values_destroyed, ran.execution.values_kept) == (10, 10)
+    assert all(check.good for check in ran.verification.checks)
+
+
+def test_running_twice_does_nothing_twice(names: World):
+    incident = names.open()
+    incidents.propose(names.desk(), incident)
+    names.approve(incident, strategy="A", accepts=LOST_BY_UP)
+    first = incidents.run(names.desk(), incident, {}, 0)
+    again = incidents.run(names.desk(), incident, {}, 0)
+    assert again.execution == first.execution
+    with pytest.raises(Refused, match="already backed out"):
+        incidents.propose(names.desk(), incident)
