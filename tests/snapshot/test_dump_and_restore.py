@@ -91,7 +91,8 @@ def test_the_moment_belongs_to_the_dump(bench: Bench, awkward: str, tmp_path: Pa
     with bench.source.connect(awkward) as admin:
         admin.execute("INSERT INTO empty_one VALUES (1)")
         row = admin.execute(
-            "SELECT pg_current_wal_insert_lsn() > %s::pg_lsn, pg_visible_in_snapshot(pg_current_xact_id(), %s),"
+            "SELECT pg_current_wal_insert_lsn() > %s::pg_lsn,"
+            " pg_visible_in_snapshot(pg_current_xact_id(), %s),"
             " (SELECT system_identifier::text FROM pg_control_system())",
             (origin.lsn, origin.snapshot),
         ).fetchone()
@@ -182,8 +183,14 @@ def test_a_locked_table_ends_the_dump_and_leaves_nothing(bench: Bench, awkward: 
     with bench.source.connect(awkward) as holder:
         holder.execute("BEGIN")
         holder.execute("LOCK TABLE big")
-        with pytest.raises(LockNotGranted, match=r"stayed locked for 5 s: public\.big by pid \d+"):
-            dump.take_dump(bench.source.dsn(awkward), bench.binaries, tmp_path / "s-1", application_name=NAME)
+        with pytest.raises(LockNotGranted, match=r"stayed locked for 0.5 s: public\.big by pid \d+"):
+            dump.take_dump(
+                bench.source.dsn(awkward),
+                bench.binaries,
+                tmp_path / "s-1",
+                application_name=NAME,
+                limits=dump.Limits(lock_wait_seconds=0.5),
+            )
     assert list(tmp_path.iterdir()) == []
 
 

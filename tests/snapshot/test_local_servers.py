@@ -17,10 +17,12 @@ from backout.adapters.servers.local import LocalServers
 from backout.errors import NeighbourUnreachable, Refused
 from backout.model.check import CheckState
 from backout.ports.servers import SourceFacts
+from backout.postgres.binaries import installations
 from backout.postgres.connect import open_session
 from backout.postgres.source_facts import read_source_facts
 from backout.records import codec
 from backout.testing.servers import RealServer
+from tests.snapshot.helpers import Bench
 
 
 @pytest.fixture
@@ -68,11 +70,10 @@ def test_a_scratch_server_is_isolated_and_one_is_enough(local: LocalServers, fac
     assert not Path(scratch.host).exists()
 
 
-def test_a_scratch_server_has_no_network(local: LocalServers, facts: SourceFacts):
-    if not local.capabilities().no_network:
+def test_a_scratch_server_has_no_network(bench: Bench):
+    if not bench.servers.capabilities().no_network:
         pytest.skip("this system allows no network namespace")
-    scratch = local.start(facts)
-    with psycopg.connect(local.conninfo(scratch, "postgres"), autocommit=True) as session:
+    with psycopg.connect(bench.dsn, autocommit=True) as session:
         session.execute("CREATE TEMP TABLE links (line text)")
         session.execute("COPY links FROM PROGRAM 'cat /proc/self/net/dev'")
         lines = [row[0] for row in session.execute("SELECT line FROM links OFFSET 2").fetchall()]
@@ -112,20 +113,14 @@ def test_after_kill_9_the_next_command_finds_the_server(tmp_path: Path, facts: S
 
 
 def test_a_server_that_was_half_made_is_made_anew(tmp_path: Path, local: LocalServers, facts: SourceFacts):
-    scratch = local.start(facts)
-    local.destroy(scratch)
-    folder = tmp_path / "copies" / scratch.name
-    folder.mkdir()
-    data = tmp_path / "copies" / scratch.name / "data"
-    data.mkdir()
+    name = f"pg{facts.server_version // 10000}-wheel"
+    data = tmp_path / "copies" / name / "data"
+    data.mkdir(parents=True)
     (data / "PG_VERSION").write_text("half")
-    record: dict[str, object] = {
-        "name": scratch.name,
-        "bin_directory": scratch.bin_directory,
-        "data": str(data),
-    }
+    programs = str(installations()[0].directory)
+    record: dict[str, object] = {"name": name, "bin_directory": programs, "data": str(data)}
     record |= {"sockets": "/tmp/bk-none", "ready": False, "cut_off": False, "boot_id": ""}
-    (folder / "server.json").write_text(json.dumps(record))
+    (data.parent / "server.json").write_text(json.dumps(record))
     again = local.start(facts)
     assert again in local.running()
 

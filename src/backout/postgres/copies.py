@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -70,7 +71,7 @@ def restore_copy(
 def clone(dsn: str, template: str, database: str, marker: CopyMarker, *, application_name: str) -> None:
     """Copy a database of ours on its own server, with owner, grants and settings, and mark the clone.
 
-    The template must have no sessions: raises `Stopped` naming those that it has after five seconds, and
+    The template must have no sessions: raises `Stopped` naming those that it has after a second, and
     `Refused` when the template is no copy of ours.
     """
     _require_our_name(database)
@@ -82,21 +83,34 @@ def clone(dsn: str, template: str, database: str, marker: CopyMarker, *, applica
         command = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
             sql.Identifier(database), sql.Identifier(template)
         )
+        _wait_until_unused(admin, template)
         try:
             admin.execute(command + strategy)
         except psycopg.errors.ObjectInUse:
-            raise _in_use(admin, template) from None
+            raise _in_use(template, _sessions(admin, template)) from None
         apply_properties(admin, database, read_properties(admin, template, with_roles=False))
     with open_session(with_database(dsn, database), application_name) as session:
         mark(session, marker)
 
 
-def _in_use(admin: Session, template: str) -> Stopped:
+def _wait_until_unused(admin: Session, template: str) -> None:
+    """A session that was closed just now is still there for a moment; the server itself would wait 5 s."""
+    for _ in range(10):
+        if not (there := _sessions(admin, template)):
+            return
+        time.sleep(0.1)
+    raise _in_use(template, there)
+
+
+def _sessions(admin: Session, database: str) -> str:
     rows = admin.execute(
         "SELECT pid, application_name FROM pg_catalog.pg_stat_activity WHERE datname = %s ORDER BY pid",
-        (template,),
+        (database,),
     ).fetchall()
-    sessions = ", ".join(f"pid {pid} ({name or 'no name'})" for pid, name in rows)
+    return ", ".join(f"pid {pid} ({name or 'no name'})" for pid, name in rows)
+
+
+def _in_use(template: str, sessions: str) -> Stopped:
     return Stopped(
         f"the copy {template} cannot be cloned while it has sessions: {sessions or 'gone by now'}",
         intact="everything",

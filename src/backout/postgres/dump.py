@@ -28,7 +28,6 @@ from backout.postgres.source_facts import read_source_facts
 DUMP = "dump"
 """Folder of pg_dump's own files inside the directory of a snapshot."""
 GLOBALS = "globals.sql"
-_LOCK_WAIT_MS = 5000
 # What pg_dump does not set by itself and what would change the text of a value.
 DUMP_SETTINGS = {"bytea_output": "hex", "timezone": "UTC"}
 _CODECS = ("zstd:1", "lz4", "gzip:1", "0")
@@ -36,11 +35,15 @@ _CODECS = ("zstd:1", "lz4", "gzip:1", "0")
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """When a running dump is ended: bytes that must stay free on its disk, and seconds it may take (it
-    holds back vacuum on the source all the while)."""
+    """When a running dump is ended: bytes that must stay free on its disk, seconds it may take (it holds
+    back vacuum on the source all the while), and seconds that it waits for a locked table."""
 
     reserve_bytes: int = 0
     seconds: float = 1800.0
+    lock_wait_seconds: float = 5.0
+
+
+_DEFAULT_LIMITS = Limits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +90,7 @@ def take_dump(
     application_name: str,
     jobs: int = 2,
     exclude_data: tuple[str, ...] = (),
-    limits: Limits | None = None,
+    limits: Limits = _DEFAULT_LIMITS,
     progress: Callable[[int], None] = lambda written: None,
 ) -> DumpResult:
     """Dump the database into `directory`, which appears only when pg_dump ended without an error.
@@ -106,17 +109,17 @@ def take_dump(
         origin, snapshot = _export_moment(session)
         arguments = [
             *(binaries.program("pg_dump"), "--format=directory", f"--jobs={jobs}", "--no-password"),
-            *(f"--compress={compression}", f"--lock-wait-timeout={_LOCK_WAIT_MS}"),
+            *(f"--compress={compression}", f"--lock-wait-timeout={int(limits.lock_wait_seconds * 1000)}"),
             *(f"--snapshot={snapshot}", f"--file={part / DUMP}"),
             *(f"--exclude-table-data={name}" for name in exclude_data),
         ]
         ended = run_client(
             arguments,
             environment,
-            watch=_watch(part, limits or Limits(), begun, progress),
+            watch=_watch(part, limits, begun, progress),
             started=lambda pid: note_pid(part, pid),
         )
-        _raise_for(ended, session, place(dsn))
+        _raise_for(ended, session, limits, place(dsn))
         note = _dump_globals(binaries, environment, part, origin.database)
         size = bytes_in(part)
     return DumpResult(
@@ -212,7 +215,7 @@ def _watch(part: Path, limits: Limits, begun: float, progress: Callable[[int], N
     return look
 
 
-def _raise_for(ended: Ended, session: Session, where: str) -> None:
+def _raise_for(ended: Ended, session: Session, limits: Limits, where: str) -> None:
     """Turn the end of pg_dump into the error that helps; nothing for exit code 0."""
     if ended.exit_code == 0:
         return
@@ -221,7 +224,7 @@ def _raise_for(ended: Ended, session: Session, where: str) -> None:
         raise not_written(where, text)
     again = "backout resume"
     if "statement timeout" in text or "lock timeout" in text:  # how pg_dump bounds its LOCK TABLE
-        what = f"a table stayed locked for {_LOCK_WAIT_MS // 1000} s{_holders(session)}"
+        what = f"a table stayed locked for {limits.lock_wait_seconds:g} s{_holders(session)}"
         raise LockNotGranted(what, where=where, intact=NOTHING_TAKEN, next=again)
     if "permission denied" in text or "row-level security" in text:
         raise Refused(f"the dump was refused: {text}", where=where, intact=NOTHING_TAKEN)

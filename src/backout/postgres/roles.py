@@ -115,6 +115,9 @@ def make_roles(session: Session, roles: tuple[Role, ...], *, powers: bool) -> tu
         verb = sql.SQL("ALTER ROLE {} {}" if role.name in there else "CREATE ROLE {} NOLOGIN {}")
         session.execute(verb.format(sql.Identifier(role.name), sql.SQL(_attributes(role, powers))))
     _grant_memberships(session, roles, made if not powers else None)
+    if not powers:  # to hand objects over to a role, one has to be a member of it
+        for name in made:
+            session.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(sql.Identifier(name)))
     return made
 
 

@@ -129,9 +129,9 @@ def disk_check(directory: Path, need_bytes: int, source: SourceFacts, reserve: i
     place = next(path for path in (directory, *directory.parents) if path.exists())
     usage = shutil.disk_usage(place)
     keep = reserve_bytes(place, source) if reserve is None else reserve
-    detail = f"needs {_size(need_bytes)}, {_size(usage.free)} free in {place}"
+    detail = f"needs {size(need_bytes)}, {size(usage.free)} free in {place}"
     if keep:
-        detail += f", of which {_size(keep)} stay free for the production on this disk"
+        detail += f", of which {size(keep)} stay free for the production on this disk"
     if usage.free - keep >= need_bytes:
         return Check("disk", CheckState.PASS, detail)
     return Check(
@@ -154,7 +154,8 @@ def reserve_bytes(directory: Path, source: SourceFacts) -> int:
     return max(total // 10, 2 * source.max_wal_size_bytes, 5 * _GIGABYTE)
 
 
-def _size(count: int) -> str:
+def size(count: int) -> str:
+    """Bytes as people read them."""
     value = float(count)
     for unit in ("B", "kB", "MB", "GB"):
         if value < 1000:

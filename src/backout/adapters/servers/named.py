@@ -1,0 +1,156 @@
+"""A scratch server that the user names: logical copies only, and never the production itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from backout.adapters.servers import fit
+from backout.errors import BackoutError, Refused
+from backout.model.check import Check, CheckState
+from backout.ports.servers import Capabilities, Scratch, SourceFacts
+from backout.postgres import copies, extensions
+from backout.postgres.binaries import client_for
+from backout.postgres.connect import Session, open_session, place, with_database
+from backout.postgres.source_facts import read_source_facts
+
+_APPLICATION = "backout/scratch/0"
+_REACHING_OUT = ("dblink", "http", "pg_net", "aws_lambda", "aws_s3", "pg_cron")
+
+
+class NamedServer:
+    """The server behind one connection string, which is read anew at each call and never kept or shown.
+
+    Its configuration is not ours, so a copy there is isolated by the absence of credentials: user
+    mappings, subscriptions and publications are never restored.
+    """
+
+    def __init__(self, dsn_source: Callable[[], str]) -> None:
+        self._dsn_source = dsn_source
+
+    def fit(self, source: SourceFacts, need_bytes: int) -> tuple[Check, ...]:
+        """Check by check; the room on its disk cannot be seen from here, so that check is skipped."""
+        try:
+            with self._session() as session:
+                here = read_source_facts(session)
+                return (
+                    _version_check(source, here),
+                    _identity_check(source, here, session),
+                    _rights_check(session),
+                    *fit.extension_checks(source, extensions.on_server(session), preload=True),
+                    _encoding_check(source, here),
+                    _reach_check(source),
+                    Check(
+                        "disk", CheckState.SKIPPED, f"needs {fit.size(need_bytes)}; not to be seen from here"
+                    ),
+                )
+        except BackoutError as error:
+            return (Check("scratch server", CheckState.FAIL, error.what, error.next),)
+
+    def start(self, source: SourceFacts) -> Scratch:
+        """Look once more that it fits; raises `Refused` with the first check that fails."""
+        for check in self.fit(source, 0):
+            if check.state is CheckState.FAIL:
+                raise Refused(
+                    f"this scratch server cannot be used: {check.detail}",
+                    where=place(self._dsn_source()),
+                    intact="everything; nothing was created there",
+                    next=check.mend or "backout doctor",
+                )
+        return self._scratch()
+
+    def conninfo(self, scratch: Scratch, database: str) -> str:
+        """Connection string with the user's own secret; never journalled or printed."""
+        dsn = self._dsn_source()
+        # `postgres` stands for the maintenance database, which is the one that the user named.
+        return dsn if database == "postgres" else with_database(dsn, database)
+
+    def running(self) -> tuple[Scratch, ...]:
+        """The server, when it answers."""
+        try:
+            return (self._scratch(),)
+        except BackoutError:
+            return ()
+
+    def destroy(self, scratch: Scratch) -> None:
+        """Drop the marked copies there, no more: the server is not ours. Errors as in `copies.destroy`."""
+        dsn = self._dsn_source()
+        for copy in copies.list_copies(dsn, scratch.name):
+            if copy.marker is not None:
+                copies.destroy(scratch, dsn, copy.database)
+
+    def capabilities(self) -> Capabilities:
+        return Capabilities(physical=False, isolated_settings=False, no_network=False)
+
+    @contextmanager
+    def _session(self) -> Iterator[Session]:
+        with open_session(self._dsn_source(), _APPLICATION) as session:
+            yield session
+
+    def _scratch(self) -> Scratch:
+        with self._session() as session:
+            info = session.info
+            major = info.server_version // 10000
+            return Scratch(
+                name=f"named:{info.host or 'local'}:{info.port}",
+                host=info.host,
+                port=info.port,
+                user=info.user,
+                major=major,
+                bin_directory=str(Path(client_for(major).directory)),
+                data_directory="",
+            )
+
+
+def _version_check(source: SourceFacts, here: SourceFacts) -> Check:
+    wanted, there = source.server_version // 10000, here.server_version // 10000
+    if wanted == there:
+        return Check("server version", CheckState.PASS, f"PostgreSQL {there}")
+    detail = (
+        f"the source is PostgreSQL {wanted}, this server {there}: the rehearsal would show another server"
+    )
+    return Check("server version", CheckState.FAIL, detail, f"name a PostgreSQL {wanted} server")
+
+
+def _identity_check(source: SourceFacts, here: SourceFacts, session: Session) -> Check:
+    """A physical copy shares the identifier with its source, so the start of the postmaster decides; both
+    are refused: the one is the production, the other a standby or a clone that may still reach the world."""
+    row = session.execute("SELECT pg_catalog.pg_is_in_recovery()").fetchone()
+    if row is not None and row[0]:
+        return Check("identity", CheckState.FAIL, "this server is a standby", "name a server of its own")
+    if source.system_identifier and source.system_identifier == here.system_identifier:
+        same = source.postmaster_started == here.postmaster_started
+        detail = "this is the source itself" if same else "this is a physical copy of the source"
+        return Check("identity", CheckState.FAIL, detail, "name a server of its own, made by initdb")
+    return Check("identity", CheckState.PASS, "another server than the source")
+
+
+def _rights_check(session: Session) -> Check:
+    row = session.execute(
+        "SELECT rolcreatedb OR rolsuper, rolcreaterole OR rolsuper FROM pg_catalog.pg_roles"
+        " WHERE rolname = current_user"
+    ).fetchone()
+    assert row is not None
+    missing = [word for word, has in zip(("CREATEDB", "CREATEROLE"), row, strict=True) if not has]
+    if not missing:
+        return Check("rights", CheckState.PASS, "may create databases and roles")
+    mend = f"ALTER ROLE {session.info.user} {' '.join(missing)};   (an administrator of the scratch server)"
+    return Check("rights", CheckState.FAIL, f"{session.info.user} lacks {', '.join(missing)}", mend)
+
+
+def _encoding_check(source: SourceFacts, here: SourceFacts) -> Check:
+    """Every database is created from template0, so another default encoding or locale is no obstacle."""
+    if source.collation_version and source.collation_version != here.collation_version:
+        there = here.collation_version or "not versioned"
+        detail = f"source {source.collation_version}, there {there}: text may sort in another order"
+        return Check("collation version", CheckState.WARN, detail)
+    return Check("collation version", CheckState.PASS, source.collation_version or "not versioned")
+
+
+def _reach_check(source: SourceFacts) -> Check:
+    reaching = [name for name, _ in source.extensions if name in _REACHING_OUT]
+    detail = "its configuration and network are not ours: user mappings and subscriptions are left out"
+    if reaching:
+        detail += f"; functions of {', '.join(reaching)} can reach out from a copy"
+    return Check("isolation", CheckState.WARN, detail)
