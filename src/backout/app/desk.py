@@ -69,6 +69,12 @@ class Desk:
         """The recorded result of a step of the newest round."""
         return self.story(incident).result(key, returns)
 
+    def newest(self, incident: str, keys: tuple[str, ...], returns: type[T]) -> T | None:
+        """The first of these steps that has a result: the later one of a story is named first."""
+        story = self.story(incident)
+        found = (story.result(key, returns) for key in keys)
+        return next((result for result in found if result is not None), None)
+
     def need(self, incident: str, key: str, returns: type[T]) -> T:
         """The same, where the story has certainly come this far."""
         found = self.result(incident, key, returns)

@@ -82,10 +82,14 @@ def _refuse_if_backed_out(desk: Desk, incident: Incident) -> None:
 
 def proposed(desk: Desk, incident: Incident, next_command: str) -> Proposed:
     """The newest round's proposals with their evidence."""
-    proven = desk.need(incident.id, "snapshot.proven", Proven)
+    proven = desk.newest(incident.id, ("snapshot.widened", "snapshot.proven"), Proven)
+    assert proven is not None
     found = desk.need(incident.id, "triage.find", Triage)
     proposals = desk.need(incident.id, "strategy.propose", Proposals)
-    rehearsals = [desk.result(incident.id, f"rehearsal.{s.value}", Rehearsal) for s in Strategy]
+    rehearsals = [
+        desk.newest(incident.id, (f"rehearsal.{s.value}.widened", f"rehearsal.{s.value}"), Rehearsal)
+        for s in Strategy
+    ]
     return Proposed(
         *(incident, found, proven.snapshot, proven.proof),
         tuple(r for r in rehearsals if r is not None),

@@ -28,8 +28,11 @@ def known(desk: Desk, incident_id: str) -> Known:
     incident = desk.incident(incident_id)
     entries = desk.app.journal.read(incident.id)
     run = desk.story(incident.id)
-    proven = run.result("snapshot.proven", Proven)
-    rehearsals = [run.result(f"rehearsal.{s.value}", Rehearsal) for s in Strategy]
+    proven = desk.newest(incident.id, ("snapshot.widened", "snapshot.proven"), Proven)
+    rehearsals = [
+        desk.newest(incident.id, (f"rehearsal.{s.value}.widened", f"rehearsal.{s.value}"), Rehearsal)
+        for s in Strategy
+    ]
     proposals = run.result("strategy.propose", Proposals)
     approvals = given(desk, incident.id)
     return Known(

@@ -47,7 +47,8 @@ def back_out(run: Run, world: World, incident: Incident, held: tuple[str, ...] =
     communication.proposed(run, incident, rehearsals)
     run.wait("go", until="waits for approvals", next=f"backout approve {incident.id}")
 
-    permit = gate.permit(run, world, incident, proposals, proven.snapshot, proven.proof)
+    whole = snapshot.whole_since(run, world, incident.opened_at)
+    permit = gate.permit(run, world, incident, proposals, proven.snapshot, proven.proof, whole)
     clearance = gate.clear(run, permit, snapshot.fresh(run, world, permit))
     done = execution.carry_out(run, world, clearance)
     if done.outcome is not Outcome.BACKED_OUT:

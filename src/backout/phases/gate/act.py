@@ -28,7 +28,13 @@ class Checklist:
 
 
 def permit(
-    run: Run, world: World, incident: Incident, proposals: Proposals, snapshot: Snapshot, proof: Proof
+    run: Run,
+    world: World,
+    incident: Incident,
+    proposals: Proposals,
+    snapshot: Snapshot,
+    proof: Proof,
+    whole: Snapshot | None,
 ) -> Permit:
     """Leave to go on.
 
@@ -46,7 +52,7 @@ def permit(
     checks = run.look(
         "gate.checklist",
         Checklist,
-        lambda: _checklist(world, incident, proposal, approvals, snapshot, proof, _go(run)),
+        lambda: _checklist(world, incident, proposal, approvals, snapshot, proof, whole, _go(run)),
     )
     _refuse_if_closed(incident, checks.checks)
     return Permit(codec.digest(proposal), proposal, approvals, checks.checks)
@@ -115,11 +121,12 @@ def _checklist(
     approvals: tuple[Approval, ...],
     snapshot: Snapshot,
     proof: Proof,
+    whole: Snapshot | None,
     go: dict[str, str],
 ) -> Checklist:
     return Checklist(
         decide.checklist(
-            world.policy, proposal, approvals, snapshot, proof, world.validation, incident.channel, go
+            world.policy, proposal, approvals, snapshot, proof, whole, world.validation, incident.channel, go
         )
     )
 

@@ -64,13 +64,14 @@ def checklist(
     approvals: Sequence[Approval],
     snapshot: Snapshot,
     proof: Proof,
+    whole: Snapshot | None,
     validation: ValidationPlan,
     channel: str,
     go: Mapping[str, str],
 ) -> tuple[Check, ...]:
     """The runbook's mandatory checklist, as named checks."""
     return (
-        _snapshot_check(policy, snapshot, proof),
+        _snapshot_check(policy, snapshot, proof, whole),
         approvals_rule.decide(policy, approvals, proposal.requested_by),
         _reviewed(approvals, proposal),
         _application(go),
@@ -80,17 +81,22 @@ def checklist(
     )
 
 
-def _snapshot_check(policy: Policy, snapshot: Snapshot, proof: Proof) -> Check:
+def _snapshot_check(policy: Policy, snapshot: Snapshot, proof: Proof, whole: Snapshot | None) -> Check:
+    """Proven in the scope that the policy demands; beside a proof of the blast radius alone, a whole
+    snapshot with an ID taken after the incident was opened."""
+    name = "snapshot"
     if not proof.holds:
-        return Check(
-            "snapshot", CheckState.FAIL, f"{snapshot.id} is taken, not proven", "backout snapshot prove"
-        )
+        return Check(name, CheckState.FAIL, f"{snapshot.id} is taken, not proven", "backout snapshot prove")
     if _RANK[snapshot.scope.value] < _RANK[policy.scope]:
         detail = f"{snapshot.id} covers {snapshot.scope.value}; the policy demands {policy.scope}"
-        return Check("snapshot", CheckState.FAIL, detail, "backout snapshot prove --scope whole")
-    return Check(
-        "snapshot", CheckState.PASS, f"{snapshot.id}, {snapshot.scope.value}, proven {proof.proven_at}"
-    )
+        return Check(name, CheckState.FAIL, detail, 'set snapshot.scope = "whole", then: backout propose')
+    detail = f"{snapshot.id}, {snapshot.scope.value}, proven {proof.proven_at}"
+    if snapshot.scope is Scope.WHOLE:
+        return Check(name, CheckState.PASS, detail)
+    if whole is None:
+        missing = f"{detail}; no whole snapshot with an ID was taken since the incident was opened"
+        return Check(name, CheckState.FAIL, missing, "backout snapshot take, or backout snapshot record ID")
+    return Check(name, CheckState.PASS, f"{detail}; whole: {whole.id}, not proven")
 
 
 def _reviewed(approvals: Sequence[Approval], proposal: Proposal) -> Check:

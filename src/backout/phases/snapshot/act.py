@@ -261,7 +261,7 @@ def _before_up(run: Run, world: World, found: Triage, copy: str, attempt: Attemp
 
 
 def whole_since(run: Run, world: World, opened_at: str) -> Snapshot | None:
-    """The newest whole snapshot with an ID taken after `opened_at`: a dump of ours, or one a person recorded."""
+    """The newest whole snapshot with an ID taken after `opened_at`: our dump, or one a person recorded."""
 
     def look() -> Found:
         root = world.store.directory("snapshots", "x").parent
