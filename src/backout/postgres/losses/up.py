@@ -54,16 +54,18 @@ class _Tally:
     sure: dict[int, int] = field(default_factory=dict)
     unsure: dict[int, int] = field(default_factory=dict)
     elsewhere: dict[int, dict[int, _Elsewhere]] = field(default_factory=dict)
-    """Of `sure`: column -> another column of the same row after the down that holds the value."""
+    """Of `sure`: column -> another column of the same row after the down -> what stands there."""
 
 
 @dataclass(slots=True)
 class _Elsewhere:
-    """Values found under another name."""
+    """How another column of the same row after the down compares with the value that is not back."""
 
-    cells: int = 0
+    equal: int = 0
+    blank: int = 0
+    other: int = 0
     kinds: set[int] = field(default_factory=set)
-    """Up to two different ones."""
+    """Up to two different values found equal."""
 
 
 def measure_up(
@@ -268,27 +270,38 @@ def _count(table: _Table, old: Cells, now: Cells | None, back: Cells | None, tal
                 tally.unsure[number] = tally.unsure.get(number, 0) + 1
         elif given is None:
             tally.sure[number] = tally.sure.get(number, 0) + 1
-            _look_elsewhere(tally, number, value, back, len(table.columns))
+            _look_elsewhere(tally, number, value, back or (), len(table.columns))
         elif now is None or given not in now:
             # Another value was given back, and not one that the application has written since.
             tally.unsure[number] = tally.unsure.get(number, 0) + 1
 
 
-def _look_elsewhere(tally: _Tally, number: int, value: int, back: Cells | None, width: int) -> None:
-    for other in range(width, len(back or ())):
-        if back is not None and back[other] == value:
-            seen = tally.elsewhere.setdefault(number, {}).setdefault(other, _Elsewhere())
-            seen.cells += 1
+def _look_elsewhere(tally: _Tally, number: int, value: int, back: Cells, width: int) -> None:
+    for place in range(width, len(back)):
+        seen = tally.elsewhere.setdefault(number, {}).setdefault(place, _Elsewhere())
+        if back[place] is None:
+            seen.blank += 1
+        elif back[place] != value:
+            seen.other += 1
+        else:
+            seen.equal += 1
             if len(seen.kinds) < 2:
                 seen.kinds.add(value)
 
 
-def _surely_gone(tally: _Tally, number: int) -> int:
-    """Less what lives on under another name (a rename that the down does not take back): that column must
-    hold all of the values, or several different ones, for a flag that is `true` as well is no copy."""
-    gone = tally.sure.get(number, 0)
+def _gone(table: _Table, tally: _Tally, number: int) -> tuple[int, int]:
+    """(values surely gone, values that the application may have overwritten) of a column that the up dropped.
+
+    A rename that the down does not take back is no loss: a column that holds most of the values, and
+    several different ones (a flag that is `true` as well is no copy), is the same column. What differs
+    there was written by the application, or by the up where that wrote rows.
+    """
+    sure, unsure = tally.sure.get(number, 0), tally.unsure.get(number, 0)
     others = tally.elsewhere.get(number, {}).values()
-    return gone - max((o.cells for o in others if o.cells == gone or len(o.kinds) > 1), default=0)
+    best = max(others, key=lambda place: place.equal, default=None)
+    if best is None or best.equal * 2 < sure or (len(best.kinds) < 2 and best.equal < sure):
+        return sure, unsure
+    return best.blank, unsure + (best.other if table.wrote else 0)
 
 
 def _lines(table: _Table, tally: _Tally) -> list[Loss]:
@@ -298,7 +311,7 @@ def _lines(table: _Table, tally: _Tally) -> list[Loss]:
         values, rows = Figure(tally.values, basis), Figure(tally.rows, basis)
         lines.append(_loss(table, "", LossKind.ROWS_GONE, values, rows))
     for number, column in enumerate(table.columns):
-        sure, unsure = _surely_gone(tally, number), tally.unsure.get(number, 0)
+        sure, unsure = _gone(table, tally, number)
         if sure or unsure:
             figure = Figure(sure + unsure, Basis.AT_MOST if unsure else Basis.EXACT)
             kind = LossKind.COLUMN_GONE if column.now is None else LossKind.VALUES_CHANGED
