@@ -147,11 +147,19 @@ def _fill(job: _Job) -> tuple[tuple[str, ...], tuple[str, ...]]:
         entry for entry in entries if not _description(entry).startswith(_LEFT_OUT) and entry not in outside
     ]
     with open_session(job.dsn, job.application_name) as session:
-        settings = _settings(session, job.manifest)
-        _run_restore(job, keep, settings)
+        owners = _can_set_owners(session)
+        _run_restore(job, keep, _settings(session, job.manifest), () if owners else ("--no-owner",))
         notes = tuple(filter(None, (_add_not_valid(session, statement) for statement in outside.values())))
+        if not owners:
+            notes += (f"everything in the copy belongs to {session.info.user}, which is no superuser there",)
         session.execute("ANALYZE")
     return tuple(_description(entry).removeprefix(_FOREIGN_KEY).strip() for entry in outside), notes
+
+
+def _can_set_owners(session: Session) -> bool:
+    """Only a superuser may hand over an object to a role that has no right to create in its schema."""
+    row = session.execute("SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user").fetchone()
+    return row is not None and bool(row[0])
 
 
 def _settings(session: Session, manifest: Manifest) -> dict[str, str]:
@@ -164,7 +172,7 @@ def _settings(session: Session, manifest: Manifest) -> dict[str, str]:
     return settings | {"lc_monetary": manifest.origin.lc_monetary}
 
 
-def _run_restore(job: _Job, entries: list[str], settings: dict[str, str]) -> None:
+def _run_restore(job: _Job, entries: list[str], settings: dict[str, str], more: tuple[str, ...]) -> None:
     """One run with at least two jobs: then each table is emptied in the transaction that fills it, which
     keeps its rows in the order of the dump (a later COPY would put small rows into gaps)."""
     with (
@@ -176,7 +184,7 @@ def _run_restore(job: _Job, entries: list[str], settings: dict[str, str]) -> Non
         arguments = [
             *(job.binaries.program("pg_restore"), f"--jobs={job.jobs}", "--exit-on-error", "--no-password"),
             *("--no-publications", "--no-subscriptions", "--no-security-labels", "--no-tablespaces"),
-            *(f"--use-list={listed.name}", f"--dbname={_database(job.dsn)}", str(job.dump)),
+            *(*more, f"--use-list={listed.name}", f"--dbname={_database(job.dsn)}", str(job.dump)),
         ]
         ended = run_client(arguments, environment, watch=job.watch)
     _raise_for(ended)
