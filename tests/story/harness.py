@@ -184,7 +184,8 @@ def names_world(made: World, rows: int = 1000) -> None:
     made.applied("20240101000000", first)
     with made.connect() as session:
         session.execute(
-            "INSERT INTO users (full_name, email) SELECT 'name ' || i, i || '@x' FROM generate_series(1, %s) i",
+            "INSERT INTO users (full_name, email)"
+            " SELECT 'name ' || i, i || '@x' FROM generate_series(1, %s) i",
             (rows,),
         )
     made.floor = rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 
 import pytest
@@ -96,10 +97,8 @@ def test_the_proposal_is_cut_after_every_entry_and_continued(heroes: World):
     for cut_after in range(1, entries):
         incident = heroes.open()
         journal = CuttingJournal(heroes.state / "journal.db", cut_after)
-        try:
+        with contextlib.suppress(Cut):
             incidents.propose(heroes.desk(journal), incident)
-        except Cut:
-            pass
         journal.close()
         again = incidents.propose(heroes.desk(), incident)
         assert again.proposals.proposals[0].loss == first.proposals.proposals[0].loss, cut_after

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 
 from backout.model.gate import Clearance
 from backout.model.loss import Loss
@@ -60,7 +62,8 @@ def _rehearse(run: Run, stage: Stage, found: Triage, plan: Plan, before_up: str)
         if seen.failure:
             return decide.failed(*tool, plan, stage.copy, seen)
         run.progress("measuring what it destroyed")
-        measured = _measure(stage, first, found, history)
+        measured = _measure(stage, stage.copy, first, found, history)
+        told = _each(stage, plan, found, history) if len(plan.migrations) > 1 else measured.losses
         by_up = _destroyed_by_up(stage, first, found, before_up, history)
         after = _schema_after(stage, first, plan, history)
     with stage.clone("b") as second:
@@ -71,7 +74,8 @@ def _rehearse(run: Run, stage: Stage, found: Triage, plan: Plan, before_up: str)
         plan,
         stage.copy,
         seen,
-        (*measured.losses, *by_up),
+        (*told, *by_up),
+        measured.losses,
         _on_target(stage, measured.keeps),
         measured.touched,
         measured.not_measured,
@@ -121,14 +125,31 @@ def _failure(stage: Stage, database: str, plan: Plan, ran: ToolRun) -> str:
     return f"the tool ended with {exit_code} and the history still lists {', '.join(still)}"
 
 
-def _measure(stage: Stage, database: str, found: Triage, history: frozenset[str]) -> losses.Measured:
+def _each(stage: Stage, plan: Plan, found: Triage, history: frozenset[str]) -> tuple[Loss, ...]:
+    """The loss of every migration's own down: those that stand above the offending one are collateral,
+    and people have to see what each of them costs."""
+    told: list[Loss] = []
+    before = stage.copy
+    with ExitStack() as clones:
+        for number, name in enumerate(plan.migrations, start=1):
+            after = clones.enter_context(stage.clone(f"m{number}"))
+            _tool(stage, after, replace(plan, migrations=plan.migrations[:number]), RECORD_ONLY)
+            step = _measure(stage, before, after, found, history)
+            told += [replace(loss, migration=name) for loss in step.losses]
+            before = after
+    return tuple(told)
+
+
+def _measure(
+    stage: Stage, earlier: str, database: str, found: Triage, history: frozenset[str]
+) -> losses.Measured:
     marks = losses.SinceMarks(
         found.committed.xid,
         decide.created_by_up(found),
         decide.filled_by_up(found),
         rows_since=_rows_since(stage, found),
     )
-    with stage.session(stage.copy) as before, stage.session(database) as after:
+    with stage.session(earlier) as before, stage.session(database) as after:
         return losses.measure(before, after, ignore=history, marks=marks)
 
 

@@ -134,13 +134,18 @@ def succeeded(
     copy: str,
     seen: Pass,
     losses: Sequence[Loss],
+    measured: Sequence[Loss],
     keeps: tuple[Keep, ...],
     touched: tuple[str, ...],
     not_measured: Sequence[str],
     after: SchemaAfter,
     keeping: Keeping,
 ) -> Rehearsal:
-    """The record of a down that ran on both clones."""
+    """The record of a down that ran on both clones.
+
+    `losses` are told to people, migration by migration; `measured` are those of the whole plan, which is
+    what the second pass has to have kept.
+    """
     base = _record(tool, environment, plan, copy, seen)
     return replace(
         base,
@@ -157,7 +162,7 @@ def succeeded(
         locked_seconds=keeping.locked_seconds,
         wal_bytes=keeping.wal_bytes,
         kept_values=keeping.kept_values,
-        kept_equals_destroyed=keeping.kept_values == destroyed(losses),
+        kept_equals_destroyed=keeping.kept_values == destroyed(measured),
         not_measured=(*NEVER_MEASURED, *not_measured),
         touched=touched,
         attributes_after=keeping.attributes,

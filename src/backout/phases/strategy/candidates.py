@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from backout.model.migration import DownKind
+from backout.model.migration import DownKind, FoundIn, MigrationFile
 from backout.model.plan import Plan, Strategy
 from backout.model.triage import Triage
 
@@ -15,7 +15,7 @@ def decide(found: Triage) -> tuple[Plan, ...]:
         return (
             Plan(Strategy.F, found.offending, len(found.history.rows), "the migration was applied in part"),
         )
-    if any(file.down in _NO_DOWN for file in found.files):
+    if why_not(found):
         return ()
     positions = [row.position for row in found.history.rows if row.name in found.offending]
     if not positions:
@@ -26,8 +26,18 @@ def decide(found: Triage) -> tuple[Plan, ...]:
 def why_not(found: Triage) -> str:
     """Why no down can be rehearsed, in words; empty when one can."""
     for file in found.files:
+        if file.found_in is not FoundIn.WORKTREE:
+            return _where(file)
         if file.down is DownKind.MISSING:
             return f"{file.name} has no down"
         if file.down is DownKind.REFUSED:
             return f"the author of {file.name} declared it irreversible"
     return ""
+
+
+def _where(file: MigrationFile) -> str:
+    """The file is not on disk (the image was rolled back): where it was found, and how to put it back."""
+    if file.found_in is FoundIn.GIT_HISTORY and file.paths:
+        path = file.paths[0]
+        return f"{file.name} is only in the git history: git show {file.origin}:./{path} > {path}"
+    return f"the file of {file.name} is nowhere: not on disk and not in the git history"
