@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from backout.adapters.servers.local import LocalServers
+from backout.postgres import copies
 from backout.postgres.connect import open_session
 from backout.postgres.source_facts import read_source_facts
 from backout.testing.servers import RealServer
@@ -23,10 +24,14 @@ def shared_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSe
 
 
 @pytest.fixture
-def bench(pg: RealServer, shared_servers: LocalServers) -> Bench:
+def bench(pg: RealServer, shared_servers: LocalServers) -> Iterator[Bench]:
+    """Source and scratch server of each version; the copies that a test made are gone after it."""
     with open_session(pg.dsn("postgres"), NAME) as session:
         facts = read_source_facts(session)
-    return Bench(pg, shared_servers, shared_servers.start(facts))
+    bench = Bench(pg, shared_servers, shared_servers.start(facts))
+    yield bench
+    for copy in copies.list_copies(bench.dsn, bench.scratch.name):
+        copies.destroy(bench.scratch, bench.dsn, copy.database)
 
 
 def _drop_roles(bench: Bench) -> None:

@@ -64,6 +64,8 @@ def test_a_scratch_server_is_isolated_and_one_is_enough(local: LocalServers, fac
     assert shown["listen_addresses"] == ""
     assert shown["shared_preload_libraries"] == ""
     assert oct(Path(scratch.host).stat().st_mode & 0o777) == "0o700"
+    pid = (Path(scratch.data_directory) / "postmaster.pid").read_text().splitlines()[0]
+    assert Path(f"/proc/{pid}/oom_score_adj").read_text() == "1000\n"  # it gives way to the production
     local.destroy(scratch)
     assert local.running() == ()
     assert not Path(scratch.data_directory).exists()
@@ -121,8 +123,10 @@ def test_a_server_that_was_half_made_is_made_anew(tmp_path: Path, local: LocalSe
     record: dict[str, object] = {"name": name, "bin_directory": programs, "data": str(data)}
     record |= {"sockets": "/tmp/bk-none", "ready": False, "cut_off": False, "boot_id": ""}
     (data.parent / "server.json").write_text(json.dumps(record))
+    assert [scratch.name for scratch in local.stopped()] == [name]
     again = local.start(facts)
-    assert again in local.running()
+    assert local.running() == (again,)
+    assert local.stopped() == ()
 
 
 def test_what_does_not_fit_is_said_with_the_command_that_mends_it(local: LocalServers, facts: SourceFacts):

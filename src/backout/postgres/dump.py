@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -22,6 +21,7 @@ from backout.postgres.dump_files import NOTHING_TAKEN, appears_whole, bytes_in, 
 from backout.postgres.dump_preflight import preflight
 from backout.postgres.dump_stream import Contents, read_contents
 from backout.postgres.manifest import Manifest, Origin
+from backout.postgres.reserve import keep_free
 from backout.postgres.roles import read_properties, read_roles
 from backout.postgres.source_facts import read_source_facts
 
@@ -198,13 +198,11 @@ def _rfc3339(moment: datetime) -> str:
 def _watch(part: Path, limits: Limits, begun: float, progress: Callable[[int], None]) -> Callable[[], None]:
     """Called while pg_dump runs: tells the bytes written, and ends it before it hurts the source."""
 
+    look_at_disk = keep_free(part, limits.reserve_bytes, NOTHING_TAKEN)
+
     def look() -> None:
         progress(bytes_in(part))
-        free = shutil.disk_usage(part).free
-        if free < limits.reserve_bytes:
-            raise not_written(
-                str(part.parent), f"only {free} bytes are free, {limits.reserve_bytes} stay free"
-            )
+        look_at_disk()
         if time.monotonic() - begun > limits.seconds:
             raise Stopped(
                 f"the dump took longer than {limits.seconds:.0f} s, and holds back vacuum on the source",

@@ -149,13 +149,16 @@ class _RowSum:
     """Sum of the SHA-256 of each row, fed in pieces that need not end with a row."""
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._row = hashlib.sha256()
         self._sum = 0
 
     def update(self, data: bytes | memoryview, /) -> None:
-        *rows, self._rest = (self._rest + bytes(data)).split(b"\n")
-        for row in rows:
-            self._sum += int.from_bytes(hashlib.sha256(row).digest())
+        *ends, rest = bytes(data).split(b"\n")
+        for end in ends:
+            self._row.update(end)
+            self._sum += int.from_bytes(self._row.digest())
+            self._row = hashlib.sha256()
+        self._row.update(rest)
         self._sum %= _MODULUS
 
     def hexdigest(self) -> str:

@@ -13,9 +13,9 @@ from backout.model.check import Check, CheckState
 from backout.ports.servers import SourceFacts
 from backout.postgres import extensions
 from backout.postgres.binaries import Binaries
+from backout.postgres.reserve import reserve_bytes
 
 NAME_A_SERVER = "name a scratch server in backout.toml: [target.NAME.snapshot] scratch = { env = ... }"
-_GIGABYTE = 1 << 30
 
 
 def extension_checks(
@@ -137,21 +137,6 @@ def disk_check(directory: Path, need_bytes: int, source: SourceFacts, reserve: i
     return Check(
         "disk", CheckState.FAIL, detail, f"free some space; or BACKOUT_STATE=/other/disk; or {NAME_A_SERVER}"
     )
-
-
-def reserve_bytes(directory: Path, source: SourceFacts) -> int:
-    """Bytes that must stay free in this file system: max(10 %, 2 x max_wal_size, 5 GB) where a production
-    on this machine has, or may have, its data; else 0. A full disk there would be its PANIC."""
-    if not source.on_this_machine:
-        return 0
-    try:
-        same = os.stat(source.data_directory).st_dev == directory.stat().st_dev  # noqa: PTH116
-    except OSError:
-        same = True  # not to be seen by this role: assume the worse
-    if not same:
-        return 0
-    total = shutil.disk_usage(directory).total
-    return max(total // 10, 2 * source.max_wal_size_bytes, 5 * _GIGABYTE)
 
 
 def size(count: int) -> str:

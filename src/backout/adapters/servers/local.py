@@ -69,6 +69,11 @@ class LocalServers:
         layouts = ((record.name, scratch.layout_of(record)) for record in self._registry.records())
         return tuple(_scratch(name, layout) for name, layout in layouts if servers.is_running(layout))
 
+    def stopped(self) -> tuple[Scratch, ...]:
+        """The servers of the registry that do not run, also half made ones; `destroy` takes them too."""
+        layouts = ((record.name, scratch.layout_of(record)) for record in self._registry.records())
+        return tuple(_scratch(name, layout) for name, layout in layouts if not servers.is_running(layout))
+
     def destroy(self, scratch: Scratch) -> None:
         """Stop the server and remove all its files; raises `NeighbourUnreachable` when something is left."""
         with self._registry.lock():
