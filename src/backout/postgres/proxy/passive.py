@@ -50,8 +50,10 @@ class PassiveSession:
             case b"B":
                 self._texts.bound(body, encoding)
             case b"E":
-                text = self._texts.executed(body, encoding)
+                text = self._texts.executed(body, encoding) or ""
                 self._recorder.sent(self._read(text, whole=True)[:1] or (_unread(text),))
+            case b"C":
+                self._texts.closed(body, encoding)
             case b"S":
                 self._recorder.cycle()
             case b"F":

@@ -14,7 +14,8 @@ Rows = tuple[tuple[str | None, ...], ...]
 class Injected(Protocol):
     """Runs one statement of ours in the tool's own transaction; values come back as text.
 
-    Raises `InjectionFailed` with the server's words; the transaction is then aborted.
+    Parameters are `$1`, `$2`, ... of type text. Raises `InjectionFailed` with the server's words; the
+    transaction is then aborted.
     """
 
     def rows(self, query: str, *parameters: str | None) -> Rows: ...
@@ -55,6 +56,8 @@ class GatePlan:
     """(table as named before the down, its attribute list when a transaction of the down commits).
     Several entries for one table are several allowed states; its state before is always allowed.
     Tables without an entry are not compared. Empty list = the table is gone."""
+    bookkeeping: tuple[str, ...] = ()
+    """Tables of the tool itself (history, lock), quoted and schema-qualified: it may change their rows."""
 
 
 def _nobody(_pid: int) -> tuple[int, ...]:

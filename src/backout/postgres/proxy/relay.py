@@ -75,6 +75,11 @@ class Relay:
         """Whether something from the tool is waiting to be received."""
         return bool(self._inbox)
 
+    @property
+    def has_room(self) -> bool:
+        """Whether the server takes what it is sent fast enough to be sent more."""
+        return self.server.backlog < HIGH_WATER
+
     def pump(self, timeout: float | None = None) -> bool:
         """One round: wait until something can be moved, move it. False when the time passed.
 

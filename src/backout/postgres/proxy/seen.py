@@ -33,7 +33,7 @@ class SeenStatement:
 
 @dataclass(frozen=True, slots=True)
 class SeenCommit:
-    """One COMMIT of a transaction that had an xid, seen before it was forwarded."""
+    """One COMMIT of a transaction that had an xid, confirmed by the server."""
 
     xid: str
     transaction: int
@@ -136,13 +136,25 @@ class Recorder:
         """A message was sent that the server answers with ReadyForQuery."""
         self._waiting.append(None)
 
-    def committing(self, commit: SeenCommit) -> None:
+    def committed(self, commit: SeenCommit) -> None:
+        """The server confirmed a COMMIT."""
         self._commits.append(commit)
 
     @property
-    def outstanding(self) -> int:
-        """How many ReadyForQuery the server still owes."""
-        return sum(1 for entry in self._waiting if entry is None)
+    def transaction_now(self) -> int:
+        """Number of the transaction that is open."""
+        return max(1, self.transaction)
+
+    def settled(self, state: bytes) -> None:
+        """Statements of ours left the server in this transaction state."""
+        opened = state != b"I" and not self._open
+        self.transaction += opened
+        self._open = state != b"I"
+
+    def current(self) -> str:
+        """Text of the statement that waits for its answer; empty when none does."""
+        head = self._waiting[0] if self._waiting else None
+        return head.statement.text if head is not None else ""
 
     def answered(self, message: frames.Message) -> None:
         """Take note of one message of the server."""
@@ -153,6 +165,10 @@ class Recorder:
                 self._finish("", frames.fields(message.body, self.encoding))
                 while self._waiting and self._waiting[0] is not None:
                     self._waiting.popleft()  # the server skips to the end of the cycle
+            case b"S":
+                name, value = message.body.split(b"\0")[:2]
+                if name == b"client_encoding":
+                    self.encoding = frames.codec(value.decode())
             case b"Z":
                 while self._waiting and self._waiting.popleft() is not None:
                     pass

@@ -197,14 +197,12 @@ class Proxy:
             if self._policy.passive:
                 PassiveSession(relay, recorder, statements).serve()
             else:
-                ActiveSession(relay, recorder, self._policy, self._log, self._canceller(session)).serve()
+                cancel = _Canceller(self._login, session)
+                ActiveSession(relay, recorder, self._policy, self._log, cancel, statements).serve()
         except (Hangup, frames.ProtocolViolation):
             pass
         finally:
             relay.close()
-
-    def _canceller(self, session: ServerSession) -> _Canceller:
-        return _Canceller(self._login, session)
 
 
 class _Canceller:
