@@ -10,7 +10,8 @@ import psycopg
 import pytest
 
 from backout.errors import Refused, Stopped
-from backout.postgres import copies, marks
+from backout.postgres import copies, dump, marks
+from backout.postgres.binaries import client_for
 from backout.postgres.connect import open_session, with_database
 from tests.snapshot.helpers import NAME, Bench, marker
 
@@ -97,6 +98,19 @@ def test_what_is_not_ours_is_never_dropped(bench: Bench):
         copies.destroy(bench.scratch, bench.dsn, "postgres")
     with pytest.raises(Refused, match="not a name of ours"):
         copies.clone(bench.dsn, "backout_a", "app", marker("x"), application_name=NAME)
+
+
+def test_a_client_that_is_too_new_is_refused_in_words(bench: Bench, tmp_path: Path):
+    if bench.source.major >= 17:
+        pytest.skip("only servers before 17 do not know what a newer client sets")
+    newer = client_for(18)
+    with bench.source.database() as name:
+        taken = dump.take_dump(bench.source.dsn(name), newer, tmp_path / "s", application_name=NAME)
+        dump.finish(taken, dump.read_back(tmp_path / "s", newer), "")
+    with pytest.raises(Refused, match="cannot restore to a PostgreSQL 16 server"):
+        copies.restore_copy(
+            tmp_path / "s", bench.scratch, bench.dsn, "backout_n", newer, marker("n"), application_name=NAME
+        )
 
 
 def test_an_interrupted_restore_leaves_no_copy(bench: Bench, tmp_path: Path):

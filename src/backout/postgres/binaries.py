@@ -14,7 +14,8 @@ from pathlib import Path
 
 from backout.errors import NeighbourUnreachable
 
-_NEEDED = ("postgres", "initdb", "pg_ctl", "pg_dump", "pg_restore")
+_SERVER = ("postgres", "initdb", "pg_ctl", "pg_dump", "pg_restore")
+_CLIENT = ("pg_dump", "pg_restore")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +49,12 @@ def _candidates() -> Iterator[tuple[Path, str]]:
             yield Path(spec.origin).parent / name / "bin", "wheel"
 
 
-def _version(directory: Path) -> str | None:
-    if not all((directory / name).exists() for name in _NEEDED):
+def _version(directory: Path, needed: tuple[str, ...]) -> str | None:
+    if not all((directory / name).exists() for name in needed):
         return None
     try:
         answer = subprocess.run(  # noqa: S603 - a program we found ourselves, no shell
-            [str(directory / "postgres"), "--version"], capture_output=True, text=True, timeout=20, check=True
+            [str(directory / needed[0]), "--version"], capture_output=True, text=True, timeout=20, check=True
         )
     except (OSError, subprocess.SubprocessError):
         return None
@@ -64,13 +65,23 @@ def _version(directory: Path) -> str | None:
 
 @cache
 def installations() -> tuple[Binaries, ...]:
-    """All usable installations, system ones before the wheel's, each directory once."""
+    """All usable server installations, system ones before the wheel's, each directory once."""
+    return _installations(_SERVER)
+
+
+@cache
+def client_installations() -> tuple[Binaries, ...]:
+    """All installations with pg_dump and pg_restore, also those without a server."""
+    return _installations(_CLIENT)
+
+
+def _installations(needed: tuple[str, ...]) -> tuple[Binaries, ...]:
     found: dict[Path, Binaries] = {}
     for directory, origin in _candidates():
         real = directory.resolve()
         if real in found or not real.is_dir():
             continue
-        version = _version(real)
+        version = _version(real, needed)
         if version is not None:
             found[real] = Binaries(real, int(version.split(".")[0]), version, origin)
     return tuple(found.values())
@@ -94,7 +105,7 @@ def for_major(major: int) -> Binaries:
 
 def client_for(major: int) -> Binaries:
     """The installation whose pg_dump can read a server of this major: the same, else the next newer."""
-    able = sorted((b for b in installations() if b.major >= major), key=lambda b: b.major)
+    able = sorted((b for b in client_installations() if b.major >= major), key=lambda b: b.major)
     if not able:
         return for_major(major)
     return able[0]

@@ -86,6 +86,7 @@ def restore(
     job = _Job(directory / DUMP, manifest, binaries, target, application_name, max(2, jobs), watch)
     begun = time.monotonic()
     with open_session(dsn, application_name) as admin:
+        _require_fitting_client(admin, binaries)
         make_roles(admin, manifest.origin.roles, powers=bool(scratch.data_directory))
         notes = _create_database(admin, database, manifest.origin.facts)
         try:
@@ -97,6 +98,17 @@ def restore(
             raise
     assert size is not None
     return Restored(database, time.monotonic() - begun, int(size[0]), not_valid, notes)
+
+
+def _require_fitting_client(admin: Session, binaries: Binaries) -> None:
+    """A pg_restore of 17 or newer sets a parameter that older servers do not know, and ends there."""
+    major = admin.info.server_version // 10000
+    if major < 17 <= binaries.major:
+        raise Refused(
+            f"pg_restore {binaries.version} cannot restore to a PostgreSQL {major} server",
+            intact="everything",
+            next=f"apt-get install postgresql-client-{major}, then: backout snapshot take",
+        )
 
 
 def _create_database(admin: Session, database: str, facts: SourceFacts) -> tuple[str, ...]:

@@ -36,6 +36,7 @@ class NamedServer:
                 here = read_source_facts(session)
                 return (
                     _version_check(source, here),
+                    _client_check(here),
                     _identity_check(source, here, session),
                     _rights_check(session),
                     *fit.extension_checks(source, extensions.on_server(session), preload=True),
@@ -111,6 +112,16 @@ def _version_check(source: SourceFacts, here: SourceFacts) -> Check:
         f"the source is PostgreSQL {wanted}, this server {there}: the rehearsal would show another server"
     )
     return Check("server version", CheckState.FAIL, detail, f"name a PostgreSQL {wanted} server")
+
+
+def _client_check(here: SourceFacts) -> Check:
+    """A pg_restore of 17 or newer cannot restore to an older server; one of the same major always can."""
+    major = here.server_version // 10000
+    client = client_for(major)
+    if major < 17 <= client.major:
+        detail = f"pg_restore {client.version} on this machine cannot restore to PostgreSQL {major}"
+        return Check("client programs", CheckState.FAIL, detail, f"apt-get install postgresql-client-{major}")
+    return Check("client programs", CheckState.PASS, f"pg_dump and pg_restore {client.version}")
 
 
 def _identity_check(source: SourceFacts, here: SourceFacts, session: Session) -> Check:
