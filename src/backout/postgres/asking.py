@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import psycopg
 
 from backout.postgres.connect import Session
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,14 @@ def ask(session: Session, text: str, values: Sequence[object] | Mapping[str, obj
     except psycopg.Error as error:
         return Answer(None, error=refusal(error))
     return Answer(None if row is None or row[0] is None else str(row[0]), cursor.rowcount)
+
+
+def attempt(work: Callable[[], T]) -> tuple[T | None, str]:
+    """The answer of `work`, else None and the server's refusal in one line."""
+    try:
+        return work(), ""
+    except psycopg.Error as error:
+        return None, refusal(error)
 
 
 def as_application(session: Session, timeout_seconds: float) -> None:
