@@ -37,6 +37,6 @@ class Screen:
 
     def said(self, text: str) -> None:
         """What another program said, cut to the width of the screen."""
-        for line in text.strip().splitlines():
+        for line in text.rstrip().splitlines():
             shown = line if len(line) <= WIDTH else line[: WIDTH - 3] + "..."
             print(shown, file=self.out, flush=True)
