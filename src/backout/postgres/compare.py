@@ -11,47 +11,24 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import count, islice
+from struct import Struct
 
 from psycopg import sql
 
+from backout.postgres import same_file
 from backout.postgres.connect import Session
 from backout.postgres.fingerprint import key_bytes, row_hash, text_hash
+from backout.postgres.source import Place, Side, Source
 
 BATCH = 5000
 _FETCH = 20_000
 _HASH = 8
+_CELL_BITS = 8 * _HASH
+_PLACE_PARTS = Struct(">IIH")
 _cursor_numbers = count(1)
 
-Place = bytes
-"""Where a row lies in its database: oid of its table (4 bytes) and ctid (6 bytes). Holds while nothing
-writes there, which is so on a copy."""
 Progress = Callable[[int], None]
 """Called with the rows read so far."""
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """One table of one side, whose expressions stand in the same order as those of every other source."""
-
-    oid: int
-    relation: sql.Composable
-    """`ONLY schema.table`."""
-    key: tuple[sql.Composable, ...]
-    """In comparable form; empty = the whole row is its identity."""
-    row: tuple[sql.Composable, ...]
-    """The compared columns as they enter the fingerprint."""
-    cells: tuple[sql.Composable, ...]
-    """The same columns in text form, for the comparison cell by cell."""
-    extra: tuple[sql.Composable, ...] = ()
-    """Columns that only this side has, in text form."""
-
-
-@dataclass(frozen=True, slots=True)
-class Side:
-    """All sources of one side, read through one session."""
-
-    session: Session
-    sources: tuple[Source, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +57,7 @@ class Comparison:
     places_of: dict[int, Counter[frozenset[int]]] = field(default_factory=dict)
     """Column only before -> the set of other columns after that hold its value in the same row -> cells.
     Numbers from `len(cells)` on are the extra columns of the after side."""
-    variety: dict[tuple[int, int], set[int]] = field(default_factory=dict)
+    variety: dict[tuple[int, int], set[bytes]] = field(default_factory=dict)
     """(column only before, column after) -> up to two different values found there."""
 
 
@@ -150,27 +127,56 @@ def rows_apart(
 class Defaults:
     """Hashes of constant defaults on the after side, by number of the column (see `Comparison`)."""
 
-    hashes: Mapping[int, int]
+    hashes: Mapping[int, bytes]
     created: frozenset[int]
     """Columns after that had no counterpart before: their values can have come from elsewhere."""
 
 
-def compare(before: Side, after: Side, shape: Shape, defaults: Defaults, report: Progress) -> Comparison:
+def compare(
+    before: Side, after: Side, shape: Shape, defaults: Defaults, report: Progress, *, same_files: bool
+) -> Comparison:
     """Compare all rows of `before` with those of `after`; both sessions must be inside a transaction.
 
+    `same_files`: the sources of both sides are the same tables in the same order and lie in the same files
+    as when the one database was cloned from the other; then only what differs is read at all.
     Raises what the server raises when an expression fails on a value; the caller knows a milder form.
     """
     found = Comparison()
+    places = same_file.changed_places(before, after, report) if same_files else None
+    if places is not None:
+        old, new, found.rows_before = places
+        identities = (_identities(side, many, shape) for side, many in ((before, old), (after, new)))
+        _count_all(same_file.paired(*identities), before, after, shape, defaults, found)
+        return found
     keyed = bool(before.sources[0].key)
     length = key_bytes(before.sources[0].key, shape.key_types).length if keyed else _HASH
     # Closed here and not whenever they are collected: closing a cursor is a statement of its own.
-    with closing(stream(before, shape)) as old, closing(stream(after, shape)) as new:
-        apart = rows_apart(old, new, length, every_pair=shape.every_pair and keyed, seen=found)
-        while batch := list(islice(apart, BATCH)):
-            _count(batch, before, after, shape, defaults, keyed, found)
-            report(found.rows_before)
+    with closing(stream(before, shape)) as left, closing(stream(after, shape)) as right:
+        apart = rows_apart(left, right, length, every_pair=shape.every_pair and keyed, seen=found)
+        _count_all(apart, before, after, shape, defaults, found, report)
     report(found.rows_before)
     return found
+
+
+def _identities(side: Side, places: Sequence[Place], shape: Shape) -> dict[Place, bytes]:
+    found: dict[Place, bytes] = {}
+    for first in range(0, len(places), BATCH):
+        found |= identities_at(side, places[first : first + BATCH], shape)
+    return found
+
+
+def _count_all(
+    apart: Iterator[Apart],
+    before: Side,
+    after: Side,
+    shape: Shape,
+    defaults: Defaults,
+    found: Comparison,
+    report: Progress = lambda _rows: None,
+) -> None:
+    while batch := list(islice(apart, BATCH)):
+        _count(batch, before, after, shape, defaults, found)
+        report(found.rows_before)
 
 
 def _count(
@@ -179,7 +185,6 @@ def _count(
     after: Side,
     shape: Shape,
     defaults: Defaults,
-    keyed: bool,
     found: Comparison,
 ) -> None:
     gone = [b for b, a in batch if b is not None and a is None]
@@ -187,7 +192,7 @@ def _count(
     found.values_gone += values_at(before, gone)
     found.rows_new += sum(1 for b, _ in batch if b is None)
     pairs = [(b, a) for b, a in batch if b is not None and a is not None]
-    if not pairs or not keyed:
+    if not pairs or not before.sources[0].key:
         return
     old = cells_at(before, (b for b, _ in pairs), shape.seed)
     new = cells_at(after, (a for _, a in pairs), shape.seed)
@@ -196,23 +201,29 @@ def _count(
         count_pair(old[b], new[a], width, defaults, found)
 
 
-Cells = tuple[int | None, ...]
-"""64-bit hashes of the cells of one row: compared columns, then extra ones; None = NULL."""
+Cells = bytes
+"""8 bytes a cell: a hash of its text form, zeros for NULL. Compared columns first, then extra ones."""
+NULL_CELL = bytes(_HASH)
+
+
+def cell(cells: Cells, number: int) -> bytes:
+    """One cell of a row."""
+    return cells[number * _HASH : (number + 1) * _HASH]
 
 
 def count_pair(old: Cells, new: Cells, width: int, defaults: Defaults, found: Comparison) -> None:
     """Count what one pair of rows lost: changed cells, and where the values of dropped columns went."""
-    changed = [i for i in range(width) if old[i] != new[i]]
-    lost = [i for i in changed if old[i] is not None or new[i] != defaults.hashes.get(i)]
+    changed = _changed(old, new, width)
+    lost = [i for i in changed if cell(old, i) != NULL_CELL or cell(new, i) != defaults.hashes.get(i)]
     if lost:
         found.rows_changed += 1
         found.changed.update(lost)
     candidates = [*changed, *defaults.created]
-    for dropped in range(width, len(old)):
-        value = old[dropped]
-        if value is None:
+    for dropped in range(width, len(old) // _HASH):
+        value = cell(old, dropped)
+        if value == NULL_CELL:
             continue
-        at = frozenset(i for i in candidates if new[i] == value and defaults.hashes.get(i) != value)
+        at = frozenset(i for i in candidates if cell(new, i) == value and defaults.hashes.get(i) != value)
         if not at:
             continue
         found.places_of.setdefault(dropped, Counter())[at] += 1
@@ -222,18 +233,50 @@ def count_pair(old: Cells, new: Cells, width: int, defaults: Defaults, found: Co
                 kinds.add(value)
 
 
+def _changed(old: Cells, new: Cells, width: int) -> list[int]:
+    if old[: width * _HASH] == new[: width * _HASH]:
+        return []
+    # One big number shows at once which cells differ; rows are wide and changes few.
+    end = width * _HASH
+    difference = int.from_bytes(old[:end]) ^ int.from_bytes(new[:end])
+    found = []
+    while difference:
+        above = (difference.bit_length() - 1) // _CELL_BITS
+        found.append(width - 1 - above)
+        difference &= (1 << above * _CELL_BITS) - 1
+    return found[::-1]
+
+
 def cells_at(side: Side, places: Iterable[Place], seed: int) -> dict[Place, Cells]:
     """The cells of these rows, by place."""
     found: dict[Place, Cells] = {}
     for source, tids in _by_source(side, places):
-        values = [text_hash(cell, seed) for cell in (*source.cells, *source.extra)]
-        query = sql.SQL("SELECT {} FROM {} WHERE {}").format(
-            sql.SQL(", ").join([_PLACE, *values]), source.relation, _at(tids)
-        )
-        with side.session.cursor(binary=True) as cursor:
-            for place, *cells in cursor.execute(query):
-                found[place] = tuple(cells)
+        values = [_CELL.format(text_hash(each, seed)) for each in (*source.cells, *source.extra)]
+        row = sql.SQL(" || ").join(values) if values else sql.SQL("''::bytea")
+        found |= _by_place(side.session, source, row, tids)
     return found
+
+
+_CELL = sql.SQL("coalesce(pg_catalog.int8send({}), '\\x0000000000000000'::bytea)")
+
+
+def identities_at(side: Side, places: Iterable[Place], shape: Shape) -> dict[Place, bytes]:
+    """The key of these rows by place; of rows without a key their fingerprint."""
+    found: dict[Place, bytes] = {}
+    for source, tids in _by_source(side, places):
+        identity = (
+            key_bytes(source.key, shape.key_types).expression
+            if source.key
+            else sql.SQL("pg_catalog.int8send({})").format(row_hash(source.row, shape.seed, wide=shape.wide))
+        )
+        found |= _by_place(side.session, source, identity, tids)
+    return found
+
+
+def _by_place(session: Session, source: Source, value: sql.Composable, tids: list[str]) -> dict[Place, bytes]:
+    query = sql.SQL("SELECT {}, {} FROM {} WHERE {}").format(_PLACE, value, source.relation, _at(tids))
+    with session.cursor(binary=True) as cursor:
+        return dict(cursor.execute(query).fetchall())
 
 
 def values_at(side: Side, places: Iterable[Place]) -> int:
@@ -251,7 +294,7 @@ def values_at(side: Side, places: Iterable[Place]) -> int:
 
 def _at(tids: list[str]) -> sql.Composable:
     # As a literal: beside parameters, a percent sign in somebody's column name is read as a placeholder.
-    return sql.SQL("ctid = ANY({}::pg_catalog.text[]::pg_catalog.tid[])").format(sql.Literal(tids))
+    return sql.SQL("ctid = ANY({}::pg_catalog.tid[])").format(sql.Literal("{" + ",".join(tids) + "}"))
 
 
 def non_null_cells(cells: Sequence[sql.Composable]) -> sql.Composable:
@@ -268,8 +311,8 @@ def non_null_cells(cells: Sequence[sql.Composable]) -> sql.Composable:
 def _by_source(side: Side, places: Iterable[Place]) -> Iterator[tuple[Source, list[str]]]:
     by_oid: dict[int, list[str]] = {}
     for place in places:
-        block, offset = int.from_bytes(place[4:8]), int.from_bytes(place[8:10])
-        by_oid.setdefault(int.from_bytes(place[:4]), []).append(f"({block},{offset})")
+        oid, block, offset = _PLACE_PARTS.unpack(place)
+        by_oid.setdefault(oid, []).append(f'"({block},{offset})"')
     for source in side.sources:
         if source.oid in by_oid:
             yield source, by_oid[source.oid]

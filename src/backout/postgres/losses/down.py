@@ -13,6 +13,7 @@ from psycopg.pq import TransactionStatus
 
 from backout.model.loss import DestroyedBy, Figure, Loss, LossKind
 from backout.model.plan import Keep
+from backout.postgres import same_file
 from backout.postgres.catalog import Column, Schema, Table, key_of, read_schema
 from backout.postgres.compare import Comparison, Defaults, Shape, compare
 from backout.postgres.connect import Session
@@ -220,7 +221,15 @@ def _compare_as(
         shape,
         defaults,
         lambda rows: pair.on_progress(group.name, rows),
+        same_files=not wide and _same_files(pair, written, after),
     )
+
+
+def _same_files(pair: _Pair, written: tuple[Table, ...], after: list[Table]) -> bool:
+    if pair.before.info.server_version < same_file.FIRST_VERSION:
+        return False
+    same_tables = [leaf.oid for leaf in written] == [leaf.oid for leaf in after]
+    return same_tables and not any(_in_new_file(pair, leaf) for leaf in written)
 
 
 def _filled(pair: _Pair, group: Group, leaves: list[Table]) -> bool:

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from psycopg import sql
 
 from backout.postgres.catalog import Column, Schema, Table
-from backout.postgres.compare import Side, Source, non_null_cells
+from backout.postgres.compare import non_null_cells
 from backout.postgres.connect import Session
 from backout.postgres.fingerprint import TEXT, Form, forms_of, text_hash
 from backout.postgres.losses.groups import Group, Living
+from backout.postgres.source import Side, Source
 
 _NOTHING = sql.SQL("NULL::pg_catalog.text")
 _JSON = frozenset({"json", "jsonb"})
@@ -153,15 +154,16 @@ def after_side(
     return Side(session, tuple(source(leaf) for leaf in leaves))
 
 
-def default_hashes(session: Session, columns: Sequence[Column], seed: int) -> dict[int, int]:
-    """Position -> hash of the column's default as it is shown, where it is a constant."""
+def default_hashes(session: Session, columns: Sequence[Column], seed: int) -> dict[int, bytes]:
+    """Position -> the column's default as `Cells` would hold it, where it is a constant."""
     known = [(i, column) for i, column in enumerate(columns) if constant(column.default)]
     if not known:
         return {}
     values = [text_hash(default_text(column), seed) for _, column in known]
     row = session.execute(sql.SQL("SELECT {}").format(sql.SQL(", ").join(values))).fetchone()
     assert row is not None
-    return {i: value for (i, _), value in zip(known, row, strict=True) if value is not None}
+    pairs = zip(known, row, strict=True)
+    return {i: value.to_bytes(8, signed=True) for (i, _), value in pairs if value is not None}
 
 
 def default_text(column: Column) -> sql.Composable:

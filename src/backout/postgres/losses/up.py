@@ -12,14 +12,15 @@ from psycopg import sql
 
 from backout.model.loss import Basis, DestroyedBy, Figure, Loss, LossKind
 from backout.postgres.catalog import Column, Schema, Table, keys_of, read_schema
-from backout.postgres.compare import BATCH, Cells, Place, Shape, Side, Source, cells_at, stream
+from backout.postgres.compare import BATCH, NULL_CELL, Cells, Shape, cells_at, stream
 from backout.postgres.connect import Session
 from backout.postgres.fingerprint import TEXT, key_bytes
 from backout.postgres.losses import sides
 from backout.postgres.losses.down import OnProgress, steady
+from backout.postgres.source import Place, Side, Source
 
 _HASH = 8
-Row = tuple[Place, Place | None, Place | None]
+Apart = tuple[Place, Place | None, Place | None]
 """A row of before the up, and the rows of the same key now and after the down."""
 
 
@@ -64,7 +65,7 @@ class _Elsewhere:
     equal: int = 0
     blank: int = 0
     other: int = 0
-    kinds: set[int] = field(default_factory=set)
+    kinds: set[bytes] = field(default_factory=set)
     """Up to two different values found equal."""
 
 
@@ -194,10 +195,22 @@ def _compare(
             current = cells_at(three[1], (n for _, n, _ in batch if n is not None), shape.seed)
             back = cells_at(three[2], (a for _, _, a in batch if a is not None), shape.seed)
             for b, n, a in batch:
-                _count(table, old[b], current[n] if n else None, back[a] if a else None, tally)
+                _count(table, _at(old, b), _at(current, n), _at(back, a), tally)
             read += len(batch)
             report(read)
     return tally
+
+
+Row = tuple[bytes | None, ...]
+"""The cells of one row, one by one; None = NULL."""
+
+
+def _at(rows: dict[Place, Cells], place: Place | None) -> Row | None:
+    if place is None:
+        return None
+    cells = rows[place]
+    each = (cells[i : i + _HASH] for i in range(0, len(cells), _HASH))
+    return tuple(None if one == NULL_CELL else one for one in each)
 
 
 def _types(column: _Column) -> set[str]:
@@ -239,7 +252,7 @@ def _rows_apart(
     now: Generator[bytes, None, None],
     after: Generator[bytes, None, None],
     key: int,
-) -> Generator[Row, None, None]:
+) -> Generator[Apart, None, None]:
     """Rows of before whose fingerprint is found neither now nor after the down."""
     end = key + _HASH
     n, a = next(now, None), next(after, None)
@@ -254,7 +267,8 @@ def _rows_apart(
             yield b[-10:], n_here[-10:] if n_here else None, a_here[-10:] if a_here else None
 
 
-def _count(table: _Table, old: Cells, now: Cells | None, back: Cells | None, tally: _Tally) -> None:
+def _count(table: _Table, old: Row | None, now: Row | None, back: Row | None, tally: _Tally) -> None:
+    assert old is not None
     if now is None and back is None:
         if table.wrote or table.now is None:
             tally.rows += 1
@@ -276,7 +290,7 @@ def _count(table: _Table, old: Cells, now: Cells | None, back: Cells | None, tal
             tally.unsure[number] = tally.unsure.get(number, 0) + 1
 
 
-def _look_elsewhere(tally: _Tally, number: int, value: int, back: Cells, width: int) -> None:
+def _look_elsewhere(tally: _Tally, number: int, value: bytes, back: Row, width: int) -> None:
     for place in range(width, len(back)):
         seen = tally.elsewhere.setdefault(number, {}).setdefault(place, _Elsewhere())
         if back[place] is None:
