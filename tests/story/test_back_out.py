@@ -72,7 +72,10 @@ def test_with_a_snapshot_from_before_the_up_its_loss_is_exact(
 def test_the_gate_waits_for_the_second_person(names: World):
     incident = names.open()
     incidents.propose(names.desk(), incident)
-    with pytest.raises(Waiting, match="missing: sre, owner"):
+    with pytest.raises(Waiting, match="nobody has chosen a strategy"):
+        incidents.run(names.desk(), incident, {}, 0)
+    names.approve(incident, strategy="A", accepts=LOST_BY_UP, people=("jonas.lind",))
+    with pytest.raises(Waiting, match="missing: owner"):
         incidents.run(names.desk(), incident, {}, 0)
     assert names.one("SELECT count(*) FROM users WHERE first_name IS NOT NULL") == 1001
 

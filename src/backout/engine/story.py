@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar
 from backout.errors import BackoutError, Stopped, StoryChanged, Waiting
 from backout.model.journal import Entry, EntryKind
 from backout.ports.journal import Journal
-from backout.ports.run import Attempt
+from backout.ports.run import Attempt, Standing
 from backout.records import codec
 
 T = TypeVar("T")
@@ -119,6 +119,23 @@ class Story:
         """The recorded result of a step of this story, without running it."""
         done = self._last(f"{self._prefix}.{key}", EntryKind.FINISHED)
         return codec.load(returns, done.body) if done is not None else None
+
+    def newest(self, prefix: str, returns: type[T]) -> T | None:
+        full = f"{self._prefix}.{prefix}"
+        for entry in reversed(self._entries):
+            if entry.kind is EntryKind.FINISHED and entry.key.startswith(full):
+                return codec.load(returns, entry.body)
+        return None
+
+    def standing(self, key: str) -> Standing:
+        full = f"{self._prefix}.{key}"
+        if self._last(full, EntryKind.FINISHED) is not None:
+            return Standing.FINISHED
+        begun = self._last(full, EntryKind.STARTED)
+        failed = self._last(full, EntryKind.FAILED)
+        if begun is None or (failed is not None and failed.attempt == begun.attempt):
+            return Standing.NEW
+        return Standing.IN_DOUBT
 
     def decide(self, key: str, body: Mapping[str, Any]) -> None:
         full = f"{self._prefix}.{key}"

@@ -209,3 +209,5 @@ class Proposal:
     """What the commit gate compares: table as named before the down, its attribute list after it."""
     untouched_tables: int = 0
     """Tables that the rehearsal saw unwritten, with the same files."""
+    rewrites: tuple[str, ...] = ()
+    """Tables whose files the down replaces although it keeps their rows."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Protocol, TypeVar
 
 from backout.model.journal import Entry
@@ -21,6 +22,16 @@ class Attempt:
     number: int
     in_doubt: bool
     name: str
+
+
+class Standing(StrEnum):
+    """How far a step has come."""
+
+    NEW = "new"
+    """Never begun, or ended without effect."""
+    IN_DOUBT = "in doubt"
+    """A process died inside it."""
+    FINISHED = "finished"
 
 
 class Run(Protocol):
@@ -54,6 +65,14 @@ class Run(Protocol):
 
     def result(self, key: str, returns: type[T]) -> T | None:
         """The recorded result of a step of this story, without running it."""
+        ...
+
+    def newest(self, prefix: str, returns: type[T]) -> T | None:
+        """The newest result of a step of this story whose key begins with `prefix`."""
+        ...
+
+    def standing(self, key: str) -> Standing:
+        """How far a step has come, without running it."""
         ...
 
     @property

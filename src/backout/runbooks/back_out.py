@@ -7,6 +7,7 @@ wait for a person; typed again, it goes on where the journal ends.
 from __future__ import annotations
 
 from backout.model.execution import Outcome, Verification
+from backout.model.gate import Clearance
 from backout.model.incident import Incident
 from backout.phases.communication import act as communication
 from backout.phases.execution import act as execution
@@ -47,14 +48,17 @@ def back_out(run: Run, world: World, incident: Incident, held: tuple[str, ...] =
     communication.proposed(run, incident, rehearsals)
     run.wait("go", until="waits for approvals", next=f"backout approve {incident.id}")
 
-    whole = snapshot.whole_since(run, world, incident.opened_at)
-    permit = gate.permit(run, world, incident, proposals, proven.snapshot, proven.proof, whole)
-    clearance = gate.clear(run, permit, snapshot.fresh(run, world, permit))
-    done = execution.carry_out(run, world, clearance)
+    def allowed() -> Clearance:
+        whole = snapshot.whole_since(run, world, incident.opened_at)
+        permit = gate.permit(run, world, incident, proposals, proven.snapshot, proven.proof, whole)
+        return gate.clear(run, permit, snapshot.fresh(run, world))
+
+    clearance = gate.cleared(run) if execution.begun(run) else allowed()
+    done = execution.carry_out(run, world, clearance, allowed)
     if done.outcome is not Outcome.BACKED_OUT:
         again = rehearsal.reproduce(run, world, clearance, proven.proof.copy)
         raise execution.failure(incident.id, done, again)
 
-    checks = verification.verify(run, world, permit.proposal, done, held)
+    checks = verification.verify(run, world, clearance.permit.proposal, done, held)
     communication.resolution(run, incident, done, checks)
     return checks

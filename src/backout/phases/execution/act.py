@@ -8,6 +8,7 @@ tool's own transaction, check before its COMMIT goes on.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from backout.errors import BackoutError, HandedOver, LockNotGranted, Refused, Stopped
 from backout.model.execution import Diagnostics, Execution, KeptColumn, Outcome
@@ -16,7 +17,7 @@ from backout.model.plan import Proposal
 from backout.phases.execution import decide, diagnose
 from backout.phases.execution.facts import Sight
 from backout.ports.migrator import Observation, Recovery, ToolEnvironment, ToolResult
-from backout.ports.run import Attempt, Run
+from backout.ports.run import Attempt, Run, Standing
 from backout.ports.world import World
 from backout.postgres import activity, kept
 from backout.postgres.catalog import digest, read_schema
@@ -27,17 +28,29 @@ from backout.postgres.through_proxy import ToolRun, drive
 _ORPHAN_SECONDS = 30.0
 
 
-def carry_out(run: Run, world: World, clearance: Clearance) -> Execution:
-    """The down, once. A resumed step looks first and never repeats an effect."""
-    return run.step("execution.down", Execution, lambda attempt: _down(run, world, clearance, attempt))
+STEP = "execution.down"
 
 
-def _down(run: Run, world: World, clearance: Clearance, attempt: Attempt) -> Execution:
+def begun(run: Run) -> bool:
+    """Whether a down was begun and its end is known, or is in doubt."""
+    return run.standing(STEP) is not Standing.NEW
+
+
+def carry_out(run: Run, world: World, clearance: Clearance, allowed: Callable[[], Clearance]) -> Execution:
+    """The down, once. A resumed step looks first and never repeats an effect; when nothing had happened,
+    `allowed` asks the gate again before anything does."""
+    return run.step(STEP, Execution, lambda attempt: _down(run, world, clearance, allowed, attempt))
+
+
+def _down(
+    run: Run, world: World, clearance: Clearance, allowed: Callable[[], Clearance], attempt: Attempt
+) -> Execution:
     proposal = clearance.permit.proposal
     if attempt.number > 1:
         settled = _look_first(run, world, proposal, attempt)
         if settled is not None:
             return settled
+        proposal = allowed().permit.proposal
     with world.databases.operate(attempt.name) as session:
         ensure_schema(session)
     begun = time.monotonic()
@@ -69,10 +82,12 @@ def _down(run: Run, world: World, clearance: Clearance, attempt: Attempt) -> Exe
 
 
 def _through_proxy(run: Run, world: World, proposal: Proposal, attempt: Attempt) -> ToolRun:
+    with world.databases.observe(attempt.name) as session:
+        history = world.migrator.history(session).table
     policy = Policy(
         mark={"incident": run.incident, "round": run.round, "step": attempt.key, "kind": "down"},
-        keep=KeepPlan(proposal.keeps, run.incident),
-        gate=GatePlan(proposal.attributes_after),
+        keep=KeepPlan(proposal.keeps, run.incident, rewrites=proposal.rewrites),
+        gate=GatePlan(proposal.attributes_after, (history,)),
         budgets=proposal.budgets,
         blockers=lambda pid: _blockers(world, pid, attempt.name),
         on_wait=lambda wait: _told(run, wait),

@@ -154,6 +154,13 @@ def _refuse_if_closed(incident: Incident, checks: tuple[Check, ...]) -> None:
 
 def clear(run: Run, permit: Permit, fresh: Snapshot) -> Clearance:
     """The only maker of a clearance: a permit, and a snapshot taken after it was given."""
-    clearance = Clearance(permit, fresh)
-    run.decide("gate.clearance", {"digest": permit.digest, "snapshot": fresh.id})
-    return clearance
+    key = f"gate.clearance.{fresh.id}"
+    return run.step(key, Clearance, lambda _attempt: Clearance(permit, fresh))
+
+
+def cleared(run: Run) -> Clearance:
+    """The clearance under which a down was begun whose end is not known, or is: it is not asked for again,
+    because what it was bound to has changed by that very down."""
+    found = run.newest("gate.clearance.", Clearance)
+    assert found is not None, "a down is only ever begun with a clearance"
+    return found

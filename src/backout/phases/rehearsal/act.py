@@ -68,7 +68,7 @@ def _rehearse(run: Run, stage: Stage, found: Triage, plan: Plan, before_up: str)
         after = _schema_after(stage, first, plan, history)
     with stage.clone("b") as second:
         run.progress("again on a second clone, with everything kept")
-        keeping = _second_pass(stage, second, plan, measured, run.incident)
+        keeping = _second_pass(stage, second, plan, measured, found.history.table, run.incident)
     return decide.succeeded(
         *tool,
         plan,
@@ -76,6 +76,7 @@ def _rehearse(run: Run, stage: Stage, found: Triage, plan: Plan, before_up: str)
         seen,
         (*told, *by_up),
         measured.losses,
+        measured.rewritten,
         _on_target(stage, measured.keeps),
         measured.touched,
         measured.not_measured,
@@ -210,7 +211,7 @@ def _on_target(stage: Stage, keeps: tuple[Keep, ...]) -> tuple[Keep, ...]:
 
 
 def _second_pass(
-    stage: Stage, database: str, plan: Plan, measured: losses.Measured, incident: str
+    stage: Stage, database: str, plan: Plan, measured: losses.Measured, history: str, incident: str
 ) -> Keeping:
     keeps = measured.keeps
     with stage.session(database) as session:
@@ -219,7 +220,7 @@ def _second_pass(
     policy = Policy(
         mark={"incident": incident, "kind": "rehearsal"},
         keep=KeepPlan(keeps, incident, rewrites=measured.rewritten),
-        gate=GatePlan(),
+        gate=GatePlan(bookkeeping=(history,)),
         budgets=decide.without_hold_limit(stage.world.budgets),
         watch=tuple(dict.fromkeys((*(keep.table for keep in keeps), *measured.touched))),
     )

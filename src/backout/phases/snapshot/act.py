@@ -13,7 +13,6 @@ from pathlib import Path
 
 from backout.errors import BackoutError, Refused
 from backout.model.check import Check, CheckState
-from backout.model.gate import Permit
 from backout.model.snapshot import Proof, Scope, Snapshot, SnapshotKind
 from backout.model.statement import Statement
 from backout.model.target import CopyMarker
@@ -291,12 +290,11 @@ def _restore_only(world: World, snapshot: Snapshot, scratch: Scratch, database: 
     )
 
 
-def fresh(run: Run, world: World, permit: Permit) -> Snapshot:
+def fresh(run: Run, world: World) -> Snapshot:
     """A snapshot taken after the permit, fully read back, not proven; a stale one is taken anew."""
     number = 1
     while (known := run.result(f"snapshot.fresh.{number}", Snapshot)) is not None:
         if decide.is_fresh(known, world.now()):
             return known
         number += 1
-    del permit
     return run.step(f"snapshot.fresh.{number}", Snapshot, lambda attempt: take(run, world, attempt.name))

@@ -72,6 +72,7 @@ def _proposal(run: Run, world: World, found: Triage, rehearsed: Rehearsal, snaps
         loss=tuple(sorted(rehearsed.losses, key=lambda loss: (loss.by is DestroyedBy.DOWN, loss.key))),
         keeps=rehearsed.keeps,
         attributes_after=rehearsed.attributes_after,
+        rewrites=rehearsed.rewrites,
         untouched_tables=rehearsed.untouched_tables,
         accept_by_name=accept,
         snapshot=SnapshotRef(snapshot.id, snapshot.manifest_sha256, snapshot.lsn, snapshot.scope.value),

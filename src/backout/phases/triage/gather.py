@@ -11,11 +11,11 @@ from backout.model.migration import DownKind, FoundIn, History, MigrationFile
 from backout.model.statement import Statement
 from backout.model.triage import Blocker, Committed, EffectSeen, InvalidIndex, Touched
 from backout.phases.triage.facts import Captured, Ground, PendingMigration, Scene
-from backout.phases.triage.presence import find_table, seen
 from backout.ports.world import Session, World
 from backout.postgres import activity
 from backout.postgres.catalog import Schema, Table, dependants, read_schema, table_sizes
 from backout.postgres.connect import identify
+from backout.postgres.presence import find_table, seen
 from backout.sql.effects import effects
 from backout.sql.names import split_qualified
 
