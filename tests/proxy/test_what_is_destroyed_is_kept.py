@@ -5,71 +5,29 @@ from __future__ import annotations
 import psycopg
 import pytest
 
-from backout.model.plan import Keep, KeepHow
-from backout.postgres.connect import open_session
-from backout.postgres.proxy.kept_tables import ensure_schema
-from backout.postgres.proxy.policy import GatePlan, KeepPlan, Policy
+from backout.model.plan import KeepHow
+from backout.postgres.proxy.policy import Policy
 from backout.postgres.proxy.server import Proxy
 from backout.postgres.proxy.upstream import Upstream
 from tests.proxy.helpers import through
-
-WORLD = """
-CREATE TABLE users (id int PRIMARY KEY, name text, first_name text, note jsonb);
-INSERT INTO users SELECT n, 'name ' || n, CASE WHEN n % 2 = 0 THEN 'first ' || n END, '{"a": 1}'
-  FROM generate_series(1, 10) n;
-CREATE TABLE visits (id int PRIMARY KEY, user_id int REFERENCES users ON DELETE CASCADE, at timestamptz);
-INSERT INTO visits SELECT n, n, now() FROM generate_series(1, 5) n;
-CREATE TABLE history (id int PRIMARY KEY, name text);
-INSERT INTO history VALUES (1, '001'), (2, '002');
-"""
-
-
-def keep(table: str, how: KeepHow, *columns: str, key: tuple[str, ...] = ("id",)) -> Keep:
-    return Keep(table, 0, how, key, columns)
-
-
-FIRST_NAME = keep("public.users", KeepHow.COLUMNS, "first_name")
-USER_ROWS = keep("public.users", KeepHow.CHANGED_ROWS, "name", "first_name", "note")
-VISIT_ROWS = keep("public.visits", KeepHow.CHANGED_ROWS, "user_id", "at")
-WHOLE_VISITS = keep("public.visits", KeepHow.WHOLE_TABLE, "id", "user_id", "at")
+from tests.proxy.world import (
+    FIRST_NAME,
+    USER_ROWS,
+    VISIT_ROWS,
+    WHOLE_VISITS,
+    keep,
+    kept_tables,
+    leftovers,
+    make,
+    manifest,
+    policy,
+)
 
 
 @pytest.fixture
-def world(dsn: str, direct: psycopg.Connection) -> str:
-    with open_session(dsn, "backout/test/1") as session:
-        ensure_schema(session)
-    direct.execute(WORLD)
+def world(dsn: str) -> str:
+    make(dsn)
     return dsn
-
-
-def policy(*keeps: Keep, **more: object) -> Policy:
-    gate = GatePlan(bookkeeping=("public.history",))
-    return Policy(
-        **{"mark": {"incident": "i", "round": 1}, "keep": KeepPlan(keeps, "i"), "gate": gate, **more}  # type: ignore[arg-type]
-    )
-
-
-def manifest(direct: psycopg.Connection) -> list[tuple[object, ...]]:
-    return direct.execute(
-        "SELECT relation, how, rows, kept_values FROM backout_kept.manifest ORDER BY seq"
-    ).fetchall()
-
-
-def kept_tables(direct: psycopg.Connection) -> list[str]:
-    rows = direct.execute(
-        "SELECT relname FROM pg_class WHERE relnamespace = 'backout_kept'::regnamespace"
-        " AND relkind = 'r' AND relname <> 'manifest' ORDER BY relname"
-    )
-    return [str(row[0]) for row in rows]
-
-
-def leftovers(direct: psycopg.Connection) -> int:
-    row = direct.execute(
-        "SELECT (SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal) + (SELECT count(*) FROM pg_proc"
-        " WHERE pronamespace = 'backout_kept'::regnamespace)"
-    ).fetchone()
-    assert row is not None
-    return int(row[0])
 
 
 def test_a_dropped_column_is_kept_under_its_key(world: str, direct: psycopg.Connection):

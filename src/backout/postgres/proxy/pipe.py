@@ -173,7 +173,8 @@ class Pipe:
         self.relay.server_split.streamed = frozenset()
         begun = time.monotonic()
         try:
-            self.relay.to_server(b"".join(self._frames_of(query) for query in queries) + frames.message(b"S"))
+            ours = b"".join(self._frames_of(query) for query in queries)
+            self.relay.to_server(self._close() + ours + frames.message(b"S"))
             while collector.state is None:
                 self._check_hangup(to_the_end)
                 self.relay.pump(self._patience(meanwhile, begun))
@@ -197,15 +198,14 @@ class Pipe:
         types = struct.pack("!H", len(parameters)) + struct.pack("!I", 25) * len(parameters)
         values = b"".join(_value(parameter, self.encoding) for parameter in parameters)
         bind = name + name + struct.pack("!HH", 0, len(parameters)) + values + struct.pack("!H", 0)
-        return b"".join(
-            (
-                frames.message(b"P", name + frames.text(text, self.encoding) + types),
-                frames.message(b"B", bind),
-                frames.message(b"E", name + struct.pack("!I", 0)),
-                frames.message(b"C", b"P" + name),
-                frames.message(b"C", b"S" + name),
-            )
-        )
+        parse = frames.message(b"P", name + frames.text(text, self.encoding) + types)
+        execute = frames.message(b"E", name + struct.pack("!I", 0))
+        return parse + frames.message(b"B", bind) + execute + self._close()
+
+    def _close(self) -> bytes:
+        """Close our portal and statement; also beforehand, since one that failed is still there."""
+        name = frames.text(self._name)
+        return frames.message(b"C", b"P" + name) + frames.message(b"C", b"S" + name)
 
     # --- time
 

@@ -199,8 +199,10 @@ class Proxy:
             else:
                 cancel = _Canceller(self._login, session)
                 ActiveSession(relay, recorder, self._policy, self._log, cancel, statements).serve()
-        except (Hangup, frames.ProtocolViolation):
+        except Hangup:
             pass
+        except Exception as fault:  # noqa: BLE001 - a thread has nobody to raise to: recorded, and rolled back
+            self._log.refuse(Refusal("fault", "XX000", f"{type(fault).__name__}: {fault}", recorder.number))
         finally:
             relay.close()
 
