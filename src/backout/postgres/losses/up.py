@@ -14,7 +14,7 @@ from backout.model.loss import Basis, DestroyedBy, Figure, Loss, LossKind
 from backout.postgres.catalog import Column, Schema, Table, keys_of, read_schema
 from backout.postgres.compare import BATCH, NULL_CELL, Cells, Shape, cells_at, stream
 from backout.postgres.connect import Session
-from backout.postgres.fingerprint import TEXT, key_bytes
+from backout.postgres.fingerprint import TEXT, TOO_LARGE, key_bytes
 from backout.postgres.losses import sides
 from backout.postgres.losses.down import OnProgress, steady
 from backout.postgres.source import Place, Side, Source
@@ -141,7 +141,13 @@ def _measure_table(
     key = next((k for k in keys_of(table.before) if _key_is_everywhere(table, k)), ())
     if not key:
         return _without_key(sessions, table)
-    tally = _compare(sessions, schemas, table, key, report)
+    try:
+        with ExitStack() as savepoints:
+            for session in sessions:
+                savepoints.enter_context(session.transaction())
+            tally = _compare(sessions, schemas, table, key, report, wide=False)
+    except TOO_LARGE:
+        tally = _compare(sessions, schemas, table, key, report, wide=True)
     return _lines(table, tally)
 
 
@@ -174,12 +180,18 @@ def _without_key(sessions: Sessions, table: _Table) -> list[Loss]:
 
 
 def _compare(
-    sessions: Sessions, schemas: Schemas, table: _Table, key: tuple[str, ...], report: Callable[[int], None]
+    sessions: Sessions,
+    schemas: Schemas,
+    table: _Table,
+    key: tuple[str, ...],
+    report: Callable[[int], None],
+    *,
+    wide: bool,
 ) -> _Tally:
     keyed = [column for column in table.columns if column.before.name in key]
     plain = all(_types(c) == {c.before.type} for c in keyed)
     types = tuple(c.before.type if plain else "text" for c in keyed)
-    shape = Shape(types, randbits(62))
+    shape = Shape(types, randbits(62), wide=wide)
     length = key_bytes([sql.NULL for _ in types], types).length
     three = (
         Side(sessions[0], _sources(schemas[0], table.before, [c.before for c in table.columns], key, table)),
