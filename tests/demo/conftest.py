@@ -22,7 +22,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
 def server(place: Place) -> Iterator[Production]:
     made = production.start(place)
     yield made
-    production.stop(made, place)
+    production.stop(made)
     shutil.rmtree(made.data, ignore_errors=True)
     shutil.rmtree(made.sockets, ignore_errors=True)
 

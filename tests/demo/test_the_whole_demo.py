@@ -17,10 +17,9 @@ from typing import Any
 import pytest
 
 from backout.demo.place import Place
-from backout.demo.world import control, production
+from backout.demo.world import control, production, scratch
 from backout.demo.world.processes import Processes
 from backout.demo.world.production import Production
-from backout.postgres.scratch import Registry
 
 pytestmark = [pytest.mark.slow, pytest.mark.node, pytest.mark.timeout(600)]
 
@@ -41,12 +40,10 @@ def _clear(place: Place) -> None:
     record = control.read(place.root / "production.json")
     if record:
         server = Production(**record)
-        production.stop(server, place)
+        production.stop(server)
         shutil.rmtree(server.data, ignore_errors=True)
         shutil.rmtree(server.sockets, ignore_errors=True)
-        scratch = Registry(place.state / "copies")
-        for copy in scratch.records():
-            scratch.remove(copy)
+        scratch.forget(place)
 
 
 def begin(place: Place, *options: str) -> subprocess.Popen[str]:

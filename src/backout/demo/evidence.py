@@ -31,8 +31,7 @@ class Evidence:
 
     def __init__(self, place: Place, incident: str) -> None:
         self.incident = incident
-        app = Application(place.project / "backout.toml", place.state)
-        self._desk = Desk(app, "demo", _Silent())
+        self._desk = _desk(place)
 
     def proposed(self) -> bool:
         """Whether the newest round has a proposal that nobody has carried out."""
@@ -81,11 +80,16 @@ class Evidence:
 
 
 def incidents(place: Place) -> tuple[str, ...]:
-    """All incidents of the demo's journal, oldest first."""
+    """The open incidents of the demo's journal, oldest first."""
     if not (place.state / "journal.db").exists():
         return ()
-    app = Application(place.project / "backout.toml", place.state)
-    return tuple(i for i in app.journal.incidents() if i.startswith("inc-"))
+    desk = _desk(place)
+    found = desk.app.journal.incidents()
+    return tuple(i for i in found if i.startswith("inc-") and not desk.closed(i))
+
+
+def _desk(place: Place) -> Desk:
+    return Desk(Application(place.project / "backout.toml", place.state), "demo", _Silent())
 
 
 def _finished(entry: Entry, prefix: str) -> bool:

@@ -15,8 +15,6 @@ class Progress:
     path: Path
     steps: list[str] = field(default_factory=list)
     incident: str = ""
-    before: list[str] = field(default_factory=list)
-    """Incidents of earlier demos in the same journal."""
     dead_etl: bool = False
     verified: bool = True
     finished: bool = False

@@ -108,11 +108,9 @@ def alarm(stage: Stage) -> None:
 
 def open_incident(stage: Stage) -> None:
     """Open the incident; one that a killed demo had opened is taken up."""
-    known = [i for i in incidents(stage.place) if i not in stage.progress.before]
-    if not known:
+    if not incidents(stage.place):
         stage.typist.verb("open", "--last", "1", "--symptom", "ETL fails with 23514", "--target", TARGET)
-        known = [i for i in incidents(stage.place) if i not in stage.progress.before]
-    stage.progress.incident = known[-1]
+    stage.progress.incident = incidents(stage.place)[-1]
 
 
 def contain(stage: Stage) -> None:

@@ -15,7 +15,7 @@ from backout.demo import evidence, place
 from backout.demo.screen import Screen
 from backout.demo.story import Wishes
 from backout.demo.typist import Typist
-from backout.demo.world import production, project
+from backout.demo.world import production, project, scratch
 from backout.demo.world.processes import Processes
 from backout.demo.world.production import Production
 from backout.demo.world.project import OWNER, Project, Team
@@ -90,15 +90,16 @@ def tell(wishes: Wishes) -> int:
     try:
         typist = Typist(where, Processes(where.processes), screen)
         typist.end_orphan()
-        before = evidence.incidents(where)
+        scratch.forget(where)
         team = project.make(where, server, NAMES, _CHECKS)
         stage = _Stage(server, team, screen, typist, wishes.pause)
         wanted = _bad_night(stage)
         typist.verb("open", "--last", "1", "--symptom", "profiles show no full name", "--target", TARGET)
-        incident = next(i for i in reversed(evidence.incidents(where)) if i not in before)
+        incident = evidence.incidents(where)[-1]
         counted = _way_back(stage, incident, wanted, began)
     finally:
-        production.stop(server, where)
+        production.stop(server)
+        scratch.stop(where)
     return _end(screen, counted, wishes.as_json)
 
 

@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from backout.demo import ending, evidence, place, progress, scenes
+from backout.demo import ending, place, progress, scenes
 from backout.demo.place import Place
 from backout.demo.progress import Progress
 from backout.demo.scenes import Stage
 from backout.demo.screen import Screen
 from backout.demo.typist import Typist, VerbEnded
-from backout.demo.world import control, heroes, ledger, production, project
+from backout.demo.world import control, heroes, ledger, production, project, scratch
 from backout.demo.world.processes import Processes
 from backout.errors import ConfigurationError
 
@@ -101,11 +101,11 @@ def _set_stage(where: Place, screen: Screen, processes: Processes, wishes: Wishe
     where.story.unlink(missing_ok=True)
     for file in (where.ledger, *where.control.glob("*.json")):
         file.unlink(missing_ok=True)
-    before = list(evidence.incidents(where))
+    scratch.forget(where)
     running = production.start(where)
     team = project.make(where, running, heroes.HEROES, heroes.checks(running.http_port))
     heroes.write_scripts(where)
-    begun = Progress(where.story, before=before, dead_etl=wishes.dead_etl)
+    begun = Progress(where.story, dead_etl=wishes.dead_etl)
     begun.save()
     stage = Stage(where, running, team, processes, screen, typist, begun)
     _introduce(stage)
@@ -163,4 +163,5 @@ def _clear_stage(stage: Stage) -> None:
     """End what was started; the server's files stay for the next demo."""
     for name in ("application", "etl"):
         stage.processes.end(name)
-    production.stop(stage.production, stage.place)
+    production.stop(stage.production)
+    scratch.stop(stage.place)

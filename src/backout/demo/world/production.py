@@ -15,7 +15,6 @@ from backout.errors import NeighbourUnreachable
 from backout.postgres import servers
 from backout.postgres.binaries import Binaries, installations
 from backout.postgres.connect import Session, open_session
-from backout.postgres.scratch import Registry, layout_of
 
 ROLE = "heroes"
 DATABASE = "heroes"
@@ -154,10 +153,6 @@ def fresh_database(production: Production) -> None:
             admin.execute(f"CREATE SCHEMA {schema} AUTHORIZATION {ROLE}")
 
 
-def stop(production: Production, place: Place) -> None:
-    """An orderly end, also of the scratch servers that backout started; the files stay for the next demo."""
+def stop(production: Production) -> None:
+    """An orderly end; the files stay for the next demo."""
     servers.stop(production.layout, mode="fast")
-    scratch = Registry(place.state / "copies")
-    with scratch.lock():
-        for record in scratch.records():
-            servers.stop(layout_of(record), mode="fast")
