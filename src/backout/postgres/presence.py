@@ -14,44 +14,95 @@ from backout.sql.facts import Effect, EffectKind, Trait
 from backout.sql.names import split_qualified
 
 # What is visible as something that is now there, and as something that is now gone.
-_MAKES = {
-    EffectKind.CREATE_TABLE,
-    EffectKind.ADD_COLUMN,
-    EffectKind.CREATE_INDEX,
-    EffectKind.ADD_CONSTRAINT,
-    EffectKind.RENAME_COLUMN,
-    EffectKind.RENAME_TABLE,
-}
-_TAKES = {EffectKind.DROP_TABLE, EffectKind.DROP_COLUMN, EffectKind.DROP_INDEX, EffectKind.DROP_CONSTRAINT}
+MAKES = frozenset(
+    {
+        EffectKind.CREATE_TABLE,
+        EffectKind.ADD_COLUMN,
+        EffectKind.CREATE_INDEX,
+        EffectKind.ADD_CONSTRAINT,
+        EffectKind.RENAME_COLUMN,
+        EffectKind.RENAME_TABLE,
+        EffectKind.CREATE_VIEW,
+        EffectKind.CREATE_TYPE,
+    }
+)
+TAKES = frozenset(
+    {
+        EffectKind.DROP_TABLE,
+        EffectKind.DROP_COLUMN,
+        EffectKind.DROP_INDEX,
+        EffectKind.DROP_CONSTRAINT,
+        EffectKind.DROP_VIEW,
+        EffectKind.DROP_TYPE,
+    }
+)
 
 
 def seen(
     effects: Iterable[Effect], schema: Schema, invalid: Iterable[InvalidIndex] = ()
 ) -> tuple[EffectSeen, ...]:
-    """Evidence for every effect that a catalog can show, in order. What the same script made before
-    (a column of its own new table) counts with its table."""
+    """Evidence for every effect that a catalog can show, in order."""
     bad = {split_qualified(index.name)[-1]: index for index in invalid}
-    return tuple(
-        _judge(effect, schema, bad)
-        for effect in effects
-        if effect.kind in _MAKES or (effect.kind in _TAKES and not _may_miss(effect))
-    )
+    return tuple(_evidence(effect, schema, bad) for effect in tellable(effects, schema))
 
 
-def _may_miss(effect: Effect) -> bool:
-    """`DROP … IF EXISTS` of something absent proves nothing."""
-    return Trait.IF_EXISTS in effect.traits
+def tellable(effects: Iterable[Effect], schema: Schema) -> tuple[Effect, ...]:
+    """The effects whose presence can be told. A thing that the same script takes and makes again under its
+    name looks alike before and after; only an invalid index gives it away."""
+    all_of = tuple(effects)
+    shown = [effect for effect in all_of if _visible(effect)]
+    taken = {_thing(effect) for effect in all_of if effect.kind in TAKES}
+    made = {_thing(effect) for effect in shown if effect.kind in MAKES}
+    both = taken & made
+    return tuple(effect for effect in shown if _thing(effect) not in both or _left_invalid(effect, schema))
 
 
-def _judge(effect: Effect, schema: Schema, invalid: dict[str, InvalidIndex]) -> EffectSeen:
-    present = _is_there(effect, schema)
-    if effect.kind in _TAKES:
-        present = not present
+def _left_invalid(effect: Effect, schema: Schema) -> bool:
+    found = find_index(effect, schema) if effect.kind is EffectKind.CREATE_INDEX else None
+    return found is not None and not found[1].valid
+
+
+def _thing(effect: Effect) -> tuple[str, ...]:
+    """What an effect makes or takes, by name; the same for both."""
+    words = effect.kind.value.replace("CREATE ", "").replace("DROP ", "").replace("ADD ", "").lower()
+    match effect.kind:
+        case EffectKind.ADD_COLUMN | EffectKind.DROP_COLUMN:
+            return ("column", _bare(effect.table), effect.column)
+        case EffectKind.CREATE_INDEX | EffectKind.DROP_INDEX:
+            return ("index", _bare(effect.other))
+        case EffectKind.ADD_CONSTRAINT | EffectKind.DROP_CONSTRAINT:
+            return ("constraint", _bare(effect.table), _bare(effect.other))
+        case EffectKind.RENAME_COLUMN | EffectKind.RENAME_TABLE:
+            return ("rename", _bare(effect.table), effect.column, effect.other)
+        case _:
+            return (words, _bare(effect.table))
+
+
+def _visible(effect: Effect) -> bool:
+    """Whether a catalog can show that it happened at all. `DROP … IF EXISTS` of something absent proves
+    nothing, nor does a view that is replaced."""
+    if effect.kind in TAKES:
+        return Trait.IF_EXISTS not in effect.traits
+    named = bool(effect.other) or effect.kind not in (EffectKind.CREATE_INDEX, EffectKind.ADD_CONSTRAINT)
+    return effect.kind in MAKES and named and Trait.OR_REPLACE not in effect.traits
+
+
+def happened(effect: Effect, schema: Schema) -> bool:
+    """Whether the schema shows a `tellable` effect."""
+    return _is_there(effect, schema) != (effect.kind in TAKES)
+
+
+def _evidence(effect: Effect, schema: Schema, invalid: dict[str, InvalidIndex]) -> EffectSeen:
     what = " ".join(filter(None, (effect.kind.value, effect.column or effect.other)))
-    return EffectSeen(effect.table, what, present, _note(invalid.get(_bare(effect.other))))
+    present = happened(effect, schema)
+    note = note_of(invalid.get(_bare(effect.other)))
+    if not note and present and Trait.IF_NOT_EXISTS in effect.traits:
+        note = "if not exists: it may be older"
+    return EffectSeen(effect.table, what, present, note)
 
 
-def _note(index: InvalidIndex | None) -> str:
+def note_of(index: InvalidIndex | None) -> str:
+    """What an invalid index still does to writes; empty for None."""
     if index is None:
         return ""
     if index.ready and index.unique:
@@ -67,8 +118,10 @@ def _bare(name: str) -> str:
 def _is_there(effect: Effect, schema: Schema) -> bool:
     table = find_table(effect.table, schema)
     match effect.kind:
-        case EffectKind.CREATE_TABLE | EffectKind.DROP_TABLE:
+        case EffectKind.CREATE_TABLE | EffectKind.DROP_TABLE | EffectKind.CREATE_VIEW | EffectKind.DROP_VIEW:
             return table is not None
+        case EffectKind.CREATE_TYPE | EffectKind.DROP_TYPE:
+            return _has_type(effect.table, schema)
         case EffectKind.RENAME_TABLE:
             return find_table(effect.other, schema) is not None and table is None
         case EffectKind.ADD_COLUMN | EffectKind.DROP_COLUMN:
@@ -82,11 +135,13 @@ def _is_there(effect: Effect, schema: Schema) -> bool:
         case EffectKind.ADD_CONSTRAINT | EffectKind.DROP_CONSTRAINT:
             return table is not None and any(c.name == _bare(effect.other) for c in table.constraints)
         case _:
-            return any(index.name == _bare(effect.other) for index in _indexes(schema))
+            return find_index(effect, schema) is not None
 
 
-def _indexes(schema: Schema) -> Iterable[Index]:
-    return (index for table in schema.tables for index in table.indexes)
+def find_index(effect: Effect, schema: Schema) -> tuple[Table, Index] | None:
+    """The index that a CREATE INDEX made or a DROP INDEX takes, with its table."""
+    name = _bare(effect.other)
+    return next(((t, i) for t in (*schema.tables, *schema.views) for i in t.indexes if i.name == name), None)
 
 
 def _has_column(table: Table, name: str) -> bool:
@@ -95,6 +150,14 @@ def _has_column(table: Table, name: str) -> bool:
 
 def _bare_column(name: str) -> str:
     return name[1:-1].replace('""', '"') if name.startswith('"') and name.endswith('"') else name
+
+
+_TYPES = frozenset({"enum", "domain", "composite type", "range type", "type"})
+
+
+def _has_type(name: str, schema: Schema) -> bool:
+    bare = _bare(name)
+    return any(d.kind in _TYPES and split_qualified(d.name)[-1] == bare for d in schema.others)
 
 
 def find_table(name: str, schema: Schema) -> Table | None:

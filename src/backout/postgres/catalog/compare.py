@@ -157,7 +157,8 @@ def _of_table(schema: Schema, table: Table) -> Iterator[tuple[str, Facts]]:
             of=table.qualified,
             definition=index.definition,
             valid=_yes(index.valid),
-            ready=_yes(index.ready),
+            # How far a build came that broke off is no property of the schema.
+            ready=_yes(index.ready) if index.valid else "",
             replica_identity=_yes(index.identity),
             comment=index.comment,
         )
