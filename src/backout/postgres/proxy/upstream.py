@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from backout.errors import ConfigurationError
-from backout.postgres.connect import explain_refusal
+from backout.postgres.connect import explain_refusal, place
 from backout.postgres.proxy.wire import Hangup, read_exactly
 
 _SSL_REQUEST = struct.pack("!II", 8, 80877103)
@@ -62,11 +63,7 @@ def resolve(upstream: Upstream) -> Login:
 
     Raises `ConfigurationError` or `NeighbourUnreachable`, as for every session of ours.
     """
-    try:
-        connection = psycopg.connect(upstream.dsn, connect_timeout=int(_CONNECT_SECONDS), autocommit=True)
-    except psycopg.OperationalError as failure:
-        raise explain_refusal(failure, upstream.dsn) from None
-    with connection:
+    with _connect(upstream.dsn) as connection:
         info = connection.info
         found = {
             option.keyword.decode(): option.val.decode()
@@ -91,6 +88,26 @@ def resolve(upstream: Upstream) -> Login:
             sslnegotiation=found.get("sslnegotiation", "postgres"),
             channel_binding=found.get("channel_binding", "prefer"),
         )
+
+
+def _connect(dsn: str) -> psycopg.Connection:
+    where = place(dsn)
+    given = conninfo_to_dict(dsn)
+    guarded = str(given.get("sslmode", "prefer")) in ("disable", "allow", "prefer")
+    guarded &= not str(given.get("host", "")).startswith(("/", "@"))
+    if guarded and "require_auth" not in given:
+        dsn = make_conninfo(dsn, require_auth="!password")
+    try:
+        return psycopg.connect(dsn, connect_timeout=int(_CONNECT_SECONDS), autocommit=True)
+    except psycopg.OperationalError as failure:
+        if '"!password"' in str(failure):
+            raise ConfigurationError(
+                "the server wants the password in clear text, and the DSN does not demand TLS",
+                where=where,
+                intact="everything; no statement was sent",
+                next="add sslmode=verify-full (or require) to the DSN, then: backout doctor",
+            ) from None
+        raise explain_refusal(failure, dsn) from None
 
 
 def reach(login: Login) -> socket.socket:
