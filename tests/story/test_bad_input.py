@@ -18,10 +18,10 @@ SECRET = "hunter2-canary"
 
 
 @pytest.fixture
-def names(heroes: World) -> World:
-    names_world(heroes)
-    apply_names(heroes)
-    return heroes
+def names(heroes16: World) -> World:
+    names_world(heroes16)
+    apply_names(heroes16)
+    return heroes16
 
 
 def refused(
