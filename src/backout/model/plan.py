@@ -11,13 +11,15 @@ from backout.model.target import TargetIdentity
 
 
 class Strategy(StrEnum):
-    """The ways to undo; F is for a migration that was applied only in part."""
+    """The ways to undo; the two F are for a migration that was applied only in part, and end with it out
+    (clean up) or in (finish)."""
 
     A = "A"
     B = "B"
     C = "C"
     D = "D"
-    F = "F"
+    F_CLEAN = "F-clean"
+    F_FINISH = "F-finish"
 
     @property
     def words(self) -> str:
@@ -26,7 +28,8 @@ class Strategy(StrEnum):
             "B": "restore and merge",
             "C": "application first",
             "D": "repair in place",
-            "F": "finish or clean up",
+            "F-clean": "clean up",
+            "F-finish": "finish",
         }[self.value]
 
 
@@ -96,6 +99,31 @@ class Plan:
     reason: str = ""
 
 
+class ToolVerb(StrEnum):
+    """What the migration tool does after backout's own statements."""
+
+    NONE = ""
+    UP = "up"
+    DOWN = "down"
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """Strategy F: statements that backout sends itself, each alone, then perhaps a verb of the tool."""
+
+    steps: tuple[str, ...]
+    verb: ToolVerb
+    applied: int
+    """Rows of the history before."""
+    listed: bool
+    """The history lists the migration before."""
+    lists_after: bool
+    invalid: tuple[str, ...]
+    """Indexes that were invalid when this was planned; a step takes one only while it still is."""
+    schema_between: str
+    """Digest of the schema after the steps, before the tool."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rehearsal:
     """What happened when a plan ran on a clone of the proven copy, through the real tool."""
@@ -137,6 +165,7 @@ class Rehearsal:
     untouched_tables: int = 0
     schema_now: str = ""
     """Digest of the schema before the down, on the copy; production must still have it at the gate."""
+    finish: Finish | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,3 +240,10 @@ class Proposal:
     """Tables that the rehearsal saw unwritten, with the same files."""
     rewrites: tuple[str, ...] = ()
     """Tables whose files the down replaces although it keeps their rows."""
+    finish: Finish | None = None
+    """For strategy F; covered by the digest like everything else."""
+
+    @property
+    def lists_after(self) -> bool:
+        """Whether the history lists the migrations when this was carried out."""
+        return self.finish is not None and self.finish.lists_after

@@ -126,3 +126,6 @@ class Triage:
     collateral: tuple[str, ...] = ()
     """Migrations that stand above the offending one and would be undone with it."""
     partly_applied: bool = False
+    """Half in, half out: an up or a down broke off, or its session is still at work."""
+    damaged: tuple[InvalidIndex, ...] = ()
+    """Invalid indexes of a migration that the history calls applied."""

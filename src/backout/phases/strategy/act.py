@@ -51,8 +51,12 @@ def _write(
 
 def _proposal(run: Run, world: World, found: Triage, rehearsed: Rehearsal, snapshot: Snapshot) -> Proposal:
     positions = {row.name: row.position for row in found.history.rows}
+    half = rehearsed.finish is not None
     planned = sorted(
-        (PlannedMigration(f.name, f.sha256, positions.get(f.name, 0)) for f in found.files),
+        (
+            PlannedMigration(f.name, f.sha256, positions.get(f.name, 0))
+            for f in (found.files[-1:] if half else found.files)
+        ),
         key=lambda m: m.position,
     )
     accept = decide.accept_by_name(rehearsed.losses) if rehearsed.strategy is Strategy.A else ()
@@ -73,6 +77,7 @@ def _proposal(run: Run, world: World, found: Triage, rehearsed: Rehearsal, snaps
         keeps=rehearsed.keeps,
         attributes_after=rehearsed.attributes_after,
         rewrites=rehearsed.rewrites,
+        finish=rehearsed.finish,
         untouched_tables=rehearsed.untouched_tables,
         accept_by_name=accept,
         snapshot=SnapshotRef(snapshot.id, snapshot.manifest_sha256, snapshot.lsn, snapshot.scope.value),

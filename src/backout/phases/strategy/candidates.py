@@ -5,22 +5,18 @@ from __future__ import annotations
 from backout.model.migration import DownKind, FoundIn, MigrationFile
 from backout.model.plan import Plan, Strategy
 from backout.model.triage import Triage
+from backout.phases.strategy import halfway
 
 _NO_DOWN = (DownKind.MISSING, DownKind.REFUSED)
 
 
 def decide(found: Triage) -> tuple[Plan, ...]:
     """Plans to rehearse. An inferred or empty down is rehearsed too: only running it tells."""
-    if found.partly_applied:
-        return (
-            Plan(Strategy.F, found.offending, len(found.history.rows), "the migration was applied in part"),
-        )
-    if why_not(found):
-        return ()
+    ways_out = halfway.plans(found)
     positions = [row.position for row in found.history.rows if row.name in found.offending]
-    if not positions:
-        return ()
-    return (Plan(Strategy.A, found.offending, min(positions) - 1),)
+    if found.partly_applied or why_not(found) or not positions:
+        return ways_out
+    return (Plan(Strategy.A, found.offending, min(positions) - 1), *ways_out)
 
 
 def why_not(found: Triage) -> str:

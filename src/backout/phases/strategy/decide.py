@@ -7,22 +7,31 @@ from collections.abc import Sequence
 from backout.model.loss import Basis, DestroyedBy, Loss
 from backout.model.plan import Budgets, Option, Rehearsal, Strategy, Verdict
 from backout.model.triage import Triage
+from backout.phases.strategy import halfway
 
 
 def options(
     found: Triage, rehearsals: Sequence[Rehearsal], budgets: Budgets, no_down: str
 ) -> tuple[Option, ...]:
-    """The rows of the strategy table, in the order A, B, C, D (or F alone, for a partly applied one)."""
+    """The rows of the strategy table, in the order A, B, C, D, F (F alone, for a partly applied one)."""
     by_strategy = {r.strategy: r for r in rehearsals}
+    ways_out = halfway.ranked(
+        found,
+        [
+            _rehearsed(plan.strategy, by_strategy.get(plan.strategy), budgets, "")
+            for plan in halfway.plans(found)
+        ],
+    )
     if found.partly_applied:
-        return (_finish(by_strategy.get(Strategy.F)),)
+        return ways_out
     rehearsed = by_strategy.get(Strategy.A)
-    down = _down(rehearsed, budgets, no_down)
+    down = _rehearsed(Strategy.A, rehearsed, budgets, no_down)
     return (
         down,
         _missing(Strategy.B, "no copy from before the migration that writes could be merged onto"),
         _missing(Strategy.C, "no deploy adapter is configured"),
         _missing(Strategy.D, _repair(rehearsed)),
+        *ways_out,
     )
 
 
@@ -66,9 +75,9 @@ def name_of(loss: Loss) -> str:
     return f"{table}.{loss.column}" if loss.column else table
 
 
-def _down(rehearsed: Rehearsal | None, budgets: Budgets, no_down: str) -> Option:
+def _rehearsed(strategy: Strategy, rehearsed: Rehearsal | None, budgets: Budgets, why_not: str) -> Option:
     if rehearsed is None:
-        return Option(Strategy.A, Verdict.REFUSED, no_down or "the down could not be rehearsed", *_NO_FIGURES)
+        return Option(strategy, Verdict.REFUSED, why_not or "it could not be rehearsed", *_NO_FIGURES)
     figures = (
         sum(loss.values.count or 0 for loss in unkept(rehearsed.losses)),
         kept_values(rehearsed.losses),
@@ -76,8 +85,9 @@ def _down(rehearsed: Rehearsal | None, budgets: Budgets, no_down: str) -> Option
         rehearsed.seconds,
     )
     verdict, reason = _judge(rehearsed, budgets)
-    change = f"the down failed, or held its lock longer than {budgets.lock_hold:g} s"
-    return Option(Strategy.A, verdict, reason, *figures, would_change=change)
+    what = "the down" if strategy is Strategy.A else "it"
+    change = f"{what} failed, or held its lock longer than {budgets.lock_hold:g} s"
+    return Option(strategy, verdict, reason, *figures, would_change=change)
 
 
 _NO_FIGURES = (None, None, None, None)
@@ -85,7 +95,8 @@ _NO_FIGURES = (None, None, None, None)
 
 def _judge(rehearsed: Rehearsal, budgets: Budgets) -> tuple[Verdict, str]:
     if not rehearsed.succeeded:
-        return Verdict.REFUSED, f"the down fails: {rehearsed.failure}"
+        fails = "the down fails: " if rehearsed.strategy is Strategy.A else ""
+        return Verdict.REFUSED, f"{fails}{rehearsed.failure}"
     lost = unkept(rehearsed.losses)
     if lost:
         names = ", ".join(sorted({name_of(loss) for loss in lost}))
@@ -111,16 +122,6 @@ def _given_up_words(loss: Loss) -> str:
         return f"{name_of(loss)}, number of values unknown"
     bound = "at most " if loss.values.basis is Basis.AT_MOST else ""
     return f"{name_of(loss)}, {bound}{loss.values.count:,} values"
-
-
-def _finish(rehearsed: Rehearsal | None) -> Option:
-    if rehearsed is None:
-        return Option(
-            Strategy.F, Verdict.REFUSED, "neither clean-up nor completion could be rehearsed", *_NO_FIGURES
-        )
-    if not rehearsed.succeeded:
-        return Option(Strategy.F, Verdict.REFUSED, rehearsed.failure, *_NO_FIGURES)
-    return Option(Strategy.F, Verdict.RECOMMENDED, "", 0, 0, rehearsed.locked_seconds, rehearsed.seconds)
 
 
 def recommended(rows: Sequence[Option]) -> str:
