@@ -20,7 +20,7 @@ from backout.ports.migrator import Observation, Recovery, ToolEnvironment, ToolR
 from backout.ports.run import Attempt, Run, Standing
 from backout.ports.world import World
 from backout.postgres import activity, kept
-from backout.postgres.catalog import digest, read_schema
+from backout.postgres.catalog import portable_digest, read_schema
 from backout.postgres.proxy.kept_tables import ensure_schema
 from backout.postgres.proxy.policy import GatePlan, KeepPlan, LockWait, Policy
 from backout.postgres.through_proxy import ToolRun, drive
@@ -117,7 +117,7 @@ def _told(run: Run, wait: LockWait) -> str | None:
 def _see(world: World, proposal: Proposal, name: str) -> Sight:
     with world.databases.observe(name) as session:
         history = world.migrator.history(session)
-        schema = digest(read_schema(session), frozenset({history.table}))
+        schema = portable_digest(read_schema(session), frozenset({history.table}))
         sessions = activity.sessions_named(session, f"backout/{proposal.incident}/%")
     with world.databases.operate(name) as session:
         tables = len(kept.tables(session, proposal.incident))

@@ -24,7 +24,7 @@ from backout.ports.migrator import ToolEnvironment, ToolResult
 from backout.ports.run import Attempt, Run
 from backout.ports.world import World
 from backout.postgres import activity, kept, losses
-from backout.postgres.catalog import differences, digest, read_schema
+from backout.postgres.catalog import differences, portable, portable_digest, read_schema
 from backout.postgres.marks import require_marker
 from backout.postgres.proxy.kept_tables import ensure_schema
 from backout.postgres.proxy.policy import RECORD_ONLY, GatePlan, KeepPlan, Policy
@@ -184,7 +184,7 @@ def _schema_after(stage: Stage, database: str, plan: Plan, history: frozenset[st
     with stage.session(stage.copy) as session:
         now, files = read_schema(session), activity.file_nodes(session)
     with stage.session(database) as session:
-        after, files_after = digest(read_schema(session), history), activity.file_nodes(session)
+        after, files_after = portable_digest(read_schema(session), history), activity.file_nodes(session)
 
     def apply(environment: ToolEnvironment) -> ToolResult:
         return stage.world.migrator.apply(len(plan.migrations), environment, _TOOL_DEADLINE)
@@ -196,9 +196,9 @@ def _schema_after(stage: Stage, database: str, plan: Plan, history: frozenset[st
     rewritten = sorted(name for name in files if name in files_after and name not in same)
     return SchemaAfter(
         after,
-        differences(now, again, history),
+        differences(portable(now), portable(again), history),
         "round trip",
-        digest(now, history),
+        portable_digest(now, history),
         tuple(rewritten),
         len(same),
     )

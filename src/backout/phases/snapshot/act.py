@@ -25,7 +25,7 @@ from backout.ports.servers import Scratch
 from backout.ports.world import World
 from backout.postgres import activity, copies, dump, manifest, proof
 from backout.postgres.binaries import Binaries, client_for
-from backout.postgres.catalog import differences, read_schema
+from backout.postgres.catalog import differences, portable, read_schema
 from backout.postgres.connect import open_session
 from backout.postgres.names import copy_database
 from backout.postgres.source_facts import read_source_facts
@@ -219,7 +219,7 @@ def _schema(world: World, dsn: str, name: str) -> tuple[Check, ...]:
     stood_in = stand_in(source, dsn, name)
     with open_session(dsn, name) as session:
         copy = read_schema(session)
-    equal = decide.schema_check(differences(source, copy, ignore))
+    equal = decide.schema_check(differences(portable(source), portable(copy), ignore))
     told = [Check("invalid index", CheckState.PASS, f"{index}: a stand-in on the copy") for index in stood_in]
     return (equal, *told)
 

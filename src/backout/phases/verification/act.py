@@ -13,7 +13,7 @@ from backout.phases.verification.facts import After
 from backout.ports.run import Run
 from backout.ports.world import World
 from backout.postgres import kept
-from backout.postgres.catalog import digest, read_schema
+from backout.postgres.catalog import portable_digest, read_schema
 
 
 def verify(
@@ -57,7 +57,7 @@ def gather(world: World, proposal: Proposal, name: str) -> After:
     """History, schema and kept values of the target, as they are now."""
     with world.databases.observe(name) as session:
         history = world.migrator.history(session)
-        fingerprint = digest(read_schema(session), frozenset({history.table}))
+        fingerprint = portable_digest(read_schema(session), frozenset({history.table}))
     with world.databases.operate(name) as session:
         counts = kept.counts(session, proposal.incident)
     names = {row.name for row in history.rows}

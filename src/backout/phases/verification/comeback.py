@@ -14,7 +14,7 @@ from backout.model.plan import Proposal
 from backout.ports.run import Run
 from backout.ports.world import World
 from backout.postgres.activity import writers_of
-from backout.postgres.catalog import digest, read_schema
+from backout.postgres.catalog import portable_digest, read_schema
 
 EVERY_SECONDS = 2.0
 
@@ -64,7 +64,7 @@ def look_once(world: World, proposal: Proposal, name: str) -> WatchSample:
     with world.databases.observe(name) as session:
         history = world.migrator.history(session)
         back = [row for row in history.rows if row.name in planned]
-        schema = digest(read_schema(session), frozenset({history.table}))
+        schema = portable_digest(read_schema(session), frozenset({history.table}))
         who = writers_of(session, back[0].xid) if back else ""
     at = world.now().isoformat(timespec="seconds") if back else ""
     return WatchSample(at, bool(back), schema == proposal.expected_schema, who)

@@ -1,6 +1,6 @@
 """What the catalog says of a database: its schema, read once, compared and digested."""
 
-from backout.postgres.catalog.compare import differences, digest, order_changes, portable
+from backout.postgres.catalog.compare import differences, digest, order_changes, portable, portable_digest
 from backout.postgres.catalog.facts import Dependant, TableSize, dependants, table_sizes
 from backout.postgres.catalog.read import read_schema
 from backout.postgres.catalog.schema import (
@@ -30,6 +30,7 @@ __all__ = [
     "keys_of",
     "order_changes",
     "portable",
+    "portable_digest",
     "read_schema",
     "table_sizes",
 ]

@@ -53,6 +53,11 @@ def digest(schema: Schema, ignore: frozenset[str] = frozenset()) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def portable_digest(schema: Schema, ignore: frozenset[str] = frozenset()) -> str:
+    """Digest of what a copy on another server shares: for comparing a production with its copies."""
+    return digest(portable(schema), ignore)
+
+
 def differences(
     before: Schema, after: Schema, ignore: frozenset[str] = frozenset()
 ) -> tuple[SchemaDifference, ...]:
