@@ -51,8 +51,10 @@ def _where(incident_id: str, entries: tuple[Entry, ...]) -> tuple[str, str, str]
             return f"{key}, attempt {entry.attempt}", "", f"backout resume {incident_id}"
         if entry.kind is EntryKind.FAILED:
             return f"stopped: {entry.body['what']}", "", str(entry.body["next"])
-        if entry.kind is EntryKind.FINISHED and key.startswith("verification"):
+        if entry.kind is EntryKind.FINISHED and "verification.checks" in key:
             return "backed out", "", f"backout postmortem {incident_id}"
+        if entry.kind is EntryKind.FINISHED and not entry.key.startswith(prefix):
+            continue
         if entry.kind is EntryKind.WAIT:
             return str(entry.body["until"]), str(entry.body["until"]), str(entry.body["next"])
         if entry.kind is EntryKind.FINISHED:

@@ -10,7 +10,9 @@ from backout.model.gate import Proposals
 from backout.model.incident import Incident
 from backout.model.people import Approval
 from backout.model.plan import Rehearsal
+from backout.model.readiness import Capability
 from backout.model.snapshot import Proof, Snapshot
+from backout.model.target import TargetIdentity
 from backout.model.triage import Triage
 
 
@@ -139,10 +141,51 @@ class SnapshotList:
 
 @dataclass(frozen=True, slots=True)
 class Doctor:
-    """`doctor`."""
+    """`doctor`; with `--can` the table of capabilities and the SQL for an administrator instead of checks."""
 
     target: str
     checks: tuple[Check, ...]
+    next: str
+    environment: str = ""
+    identity: TargetIdentity | None = None
+    """None: nobody answered."""
+    primary: bool | None = None
+    role: str = ""
+    error: str = ""
+    """Why the server could not be looked at; the exit code is that of this error."""
+    capabilities: tuple[Capability, ...] = ()
+    sql: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Todo:
+    """A line of the written configuration that only a person can finish."""
+
+    what: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Initialised:
+    """`init`."""
+
+    path: str
+    lines: int
+    looked_at: str
+    target: str
+    environment: str
+    tool: str
+    """Name of the tool; empty when none was found."""
+    history: str
+    """Qualified name of the history table; empty when it was not seen."""
+    dsn_env: str
+    database: str
+    """Version, size and role of the database; empty when none was asked."""
+    checks: tuple[str, ...]
+    """Names of the checks of the validation plan."""
+    todo: tuple[Todo, ...]
+    rough: tuple[str, ...]
+    """One line each: what is rough in the project, or could not be looked at."""
     next: str
 
 

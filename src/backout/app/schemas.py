@@ -34,7 +34,7 @@ DOCUMENTS: Mapping[str, type] = {
     "doctor": results.Doctor,
     "rehearse": results.Exercise,
     "postmortem": results.Written,
-    "init": results.Written,
+    "init": results.Initialised,
 }
 
 
