@@ -36,10 +36,10 @@ def test_both_versions_write_through_up_and_down_without_a_client_error(
     with at_work(place, calm, "application") as processes:
         wait_for(place.control, "application.json", "acknowledged", 20)
         execute(calm, UP)
-        assert say("application", "deploy", "v42", str(place.control)).returncode == 0
+        assert say("deploy", "v42", str(place.control)).returncode == 0
         wait_for(place.control, "application.json", "acknowledged", 60)
-        said = say("application", "deploy", "v41", str(place.control))
-        assert said.stdout == "application: 4 of 4 clients run v41\n"
+        said = say("deploy", "v41", str(place.control))
+        assert said.stdout == "application: every client runs v41\n"
         before = control.read(place.control / "application.json")["acknowledged"]
         execute(calm, DOWN)
         wait_for(place.control, "application.json", "acknowledged", before + 20)

@@ -80,9 +80,9 @@ def at_work(place: Place, production: Production, *names: str) -> Iterator[Proce
             processes.end(name)
 
 
-def say(module: str, *words: str) -> subprocess.CompletedProcess[str]:
-    """Type a command of the application or of the ETL."""
-    command = [sys.executable, "-m", f"backout.demo.world.{module}", *words]
+def say(*words: str) -> subprocess.CompletedProcess[str]:
+    """Type a command of the demo's team."""
+    command = [sys.executable, "-m", "backout.demo.world.operate", *words]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 

@@ -20,7 +20,7 @@ from backout.demo.world.production import Production
 from backout.demo.world.project import OPERATOR, OWNER, SRE, Project
 from backout.errors import NeighbourUnreachable
 
-HEALTHY_SECONDS = 1.5
+HEALTHY_SECONDS = 1.0
 WATCH = "10s"
 _FAILURES = 3
 

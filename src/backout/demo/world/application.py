@@ -1,7 +1,7 @@
 """The application of the demo: clients that write all the time, a small HTTP API, and a ledger.
 
 Started as `python -m backout.demo.world.application serve CONTROL LEDGER PORT`, with DATABASE_URL in its
-environment; `... deploy v41 CONTROL` switches its version and waits until every client runs it.
+environment. Which version it runs stands in a file of CONTROL, and every client looks before every write.
 """
 
 from __future__ import annotations
@@ -145,29 +145,11 @@ def _say(directory: Path, seen: Counters) -> None:
     control.write(directory / "application.json", document)
 
 
-def deploy(version: str, directory: Path) -> int:
-    """Switch the version; 0 when every client runs it, the write in hand of the old one finished first."""
-    asked = time.time()
-    control.write(directory / "deployed.json", {"version": version})
-
-    def switched() -> bool:
-        said = control.read(directory / "application.json")
-        return bool(said.get("runs") == [version] and float(said["at"]) > asked)
-
-    if not control.wait_until(switched, 20):
-        print(f"application: not every client runs {version}", file=sys.stderr)  # noqa: T201
-        return 1
-    print(f"application: {CLIENTS} of {CLIENTS} clients run {version}")  # noqa: T201
-    return 0
-
-
 def main(arguments: list[str]) -> int:
-    """`serve CONTROL LEDGER PORT` or `deploy VERSION CONTROL`."""
+    """`serve CONTROL LEDGER PORT`."""
     match arguments:
         case ["serve", directory, ledger, port]:
             return serve(Path(directory), Path(ledger), int(port))
-        case ["deploy", version, directory] if version in WRITERS:
-            return deploy(version, Path(directory))
         case _:
             print(__doc__, file=sys.stderr)  # noqa: T201
             return 2

@@ -1,7 +1,7 @@
 """The ETL of the demo: works unprocessed snapshots into profile summaries, in order, and loses none.
 
-Started as `python -m backout.demo.world.etl work CONTROL`, with DATABASE_URL in its environment. `pause`,
-`continue` and `state` (each with CONTROL) are what an operator types.
+Started as `python -m backout.demo.world.etl work CONTROL`, with DATABASE_URL in its environment. Whether it
+works or pauses stands in a file of CONTROL.
 """
 
 from __future__ import annotations
@@ -93,43 +93,11 @@ def work(directory: Path) -> int:
     return 0
 
 
-def command(word: str, directory: Path) -> int:
-    """Tell the worker to pause or to continue, and wait until it says that it does; 1 when it does not."""
-    asked = time.time()
-    path = directory / "etl-wanted.json"
-    paused = word == "pause"
-    control.write(path, {**control.read(path), "state": "paused" if paused else "running"})
-
-    def obeyed() -> bool:
-        said = control.read(directory / "etl.json")
-        return bool(said) and float(said["at"]) > asked and (said["state"] == "paused") is paused
-
-    if not control.wait_until(obeyed, 10):
-        print(f"etl: no worker answers, wanted is {word}", file=sys.stderr)  # noqa: T201
-        return 1
-    return state(directory)
-
-
-def state(directory: Path) -> int:
-    """Print what the worker last said."""
-    said = control.read(directory / "etl.json")
-    if not said or time.time() - float(said["at"]) > 5:
-        print("etl: no worker answers", file=sys.stderr)  # noqa: T201
-        return 1
-    errors = ", ".join(f"{count} x {name}" for name, count in said["errors"].items()) or "none"
-    print(f"{said['state']}, {said['processed']} processed, errors: {errors}")  # noqa: T201
-    return 0
-
-
 def main(arguments: list[str]) -> int:
-    """`work`, `pause`, `continue` or `state`, each with the directory of the control files."""
+    """`work CONTROL`."""
     match arguments:
         case ["work", directory]:
             return work(Path(directory))
-        case ["pause" | "continue" as word, directory]:
-            return command(word, Path(directory))
-        case ["state", directory]:
-            return state(Path(directory))
         case _:
             print(__doc__, file=sys.stderr)  # noqa: T201
             return 2

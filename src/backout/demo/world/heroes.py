@@ -68,10 +68,8 @@ def write_scripts(place: Place) -> None:
     """What this team types: one command stops and starts the ETL, one deploys a version."""
     control = shlex.quote(str(place.control))
     python = shlex.quote(sys.executable)
-    for name, words in (
-        ("etl", f'backout.demo.world.etl "$1" {control}'),
-        ("deploy", f'backout.demo.world.application deploy "$1" {control}'),
-    ):
+    for name in ("etl", "deploy"):
         script = place.project / name
-        script.write_text(f"#!/bin/sh\nexec {python} -m {words}\n")
+        command = f'{python} -m backout.demo.world.operate {name} "$1" {control}'
+        script.write_text(f"#!/bin/sh\nexec {command}\n")
         script.chmod(0o755)
