@@ -250,11 +250,16 @@ def resolve_dsn(dsn: Dsn, base: Path, path: str) -> SecretStr:
                 intact="everything; nobody was connected to",
                 next=f"export {dsn.env}=..., then: backout doctor",
             )
-        return SecretStr(value)
+        return SecretStr(_plain_scheme(value))
     if dsn.service is not None:
         return SecretStr(f"service={dsn.service}")
     text = _from_file(base / dsn.file, path) if dsn.file is not None else _from_command(dsn, base, path)
-    return SecretStr(text.strip())
+    return SecretStr(_plain_scheme(text.strip()))
+
+
+def _plain_scheme(text: str) -> str:
+    """SQLAlchemy's `postgresql+driver://` as everybody else writes it; other text as it is."""
+    return re.sub(r"\A(postgres(?:ql)?)\+\w+://", r"\1://", text)
 
 
 def _from_file(file: Path, path: str) -> str:

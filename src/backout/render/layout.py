@@ -216,13 +216,14 @@ def checks(rows: Sequence[Check], style: Style) -> list[str]:
     return steps([Step(state_of(check), check.name, check.detail) for check in rows], style)
 
 
-def tally(rows: Sequence[Check], style: Style) -> list[str]:
-    """`7 checks: 4 pass, 1 warn, 1 fail, 1 unknown`, and the exit code when it is not 0."""
+def tally(rows: Sequence[Check], style: Style, exit_code: int = 1) -> list[str]:
+    """`7 checks: 4 pass, 1 warn, 1 fail, 1 unknown`, and the exit code when one of them is not good."""
     counts = ((state, sum(check.state is state for check in rows)) for state in CheckState)
     told = ", ".join(f"{number} {state.value}" for state, number in counts if number)
     summary = f"{words.plural(len(rows), 'check')}: {told or 'none'}"
     if not all(check.good for check in rows):
-        summary = f"{summary:<58} exit 1" if style.width >= 80 else f"{summary}  exit 1"
+        summary = f"{summary:<58}" if style.width >= 80 else f"{summary} "
+        summary += f" exit {exit_code}"
     return hanging("", summary, style)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from backout.errors import BackoutError
 from backout.model.migration import FoundIn
+from backout.model.target import SessionIdentity
 from backout.phases.readiness.facts import (
     Archive,
     Encryption,
@@ -14,12 +15,14 @@ from backout.phases.readiness.facts import (
     Ownership,
     ServerFacts,
 )
+from backout.phases.readiness.grants import Asker, dialect_of
 from backout.ports.migrator import Migrator
 from backout.ports.world import Session
 from backout.postgres.activity import invalid_indexes
 from backout.postgres.connect import identify
 from backout.postgres.marks import is_marked
 from backout.postgres.names import KEPT_SCHEMA, STATE_SCHEMA, qualified
+from backout.postgres.roles import read_roles
 from backout.postgres.source_facts import is_on_this_machine
 
 # Looking one up walks through the git history; the newest are the ones that can be backed out.
@@ -184,6 +187,25 @@ UNION ALL SELECT 'origin', roname FROM pg_catalog.pg_replication_origin WHERE ro
 UNION ALL SELECT 'prepared transaction', gid FROM pg_catalog.pg_prepared_xacts WHERE gid ~ '^backout'
 ORDER BY 1, 2
 """
+
+
+def asker(session: Session, identity: SessionIdentity) -> Asker:
+    """For whom, and in whose words, grants are written."""
+    roles = {role.name: role for role in read_roles(session)}
+    me = roles.get(identity.role)
+    owners = f"SELECT DISTINCT pg_catalog.pg_get_userbyid(c.relowner)::text {_RELATIONS}"
+    owners += " AND NOT pg_catalog.pg_has_role(c.relowner, 'USAGE') ORDER BY 1"
+    return Asker(
+        identity.role,
+        identity.target.database,
+        identity.server_version // 10000,
+        dialect_of(
+            tuple(roles),
+            superuser=me is not None and me.superuser,
+            creates_roles=me is not None and me.create_role,
+        ),
+        tuple(str(row[0]) for row in session.execute(owners.encode()).fetchall()),
+    )
 
 
 def history_facts(session: Session, migrator: Migrator) -> HistoryFacts:

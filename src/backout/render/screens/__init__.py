@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from backout.render.screens.approve import screen as approve_screen
 from backout.render.screens.approved import screen as approved_screen
+from backout.render.screens.capabilities import screen as capabilities_screen
 from backout.render.screens.contain import screen as contain_screen
 from backout.render.screens.copies import screen as copies_screen
 from backout.render.screens.diagnose import screen as diagnose_screen
@@ -30,6 +31,7 @@ from backout.render.screens.watch import screen as watch_screen
 __all__ = [
     "approve_screen",
     "approved_screen",
+    "capabilities_screen",
     "contain_screen",
     "copies_screen",
     "diagnose_screen",
