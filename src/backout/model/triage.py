@@ -87,6 +87,13 @@ class InvalidIndex:
     """True: it still rejects or costs writes, although queries do not use it."""
     unique: bool
 
+    @property
+    def note(self) -> str:
+        """What it still does to writes."""
+        if self.ready and self.unique:
+            return "invalid, ready: still rejects writes"
+        return "invalid, ready: still costs writes" if self.ready else "invalid, not ready"
+
 
 @dataclass(frozen=True, slots=True)
 class AffectedStatement:

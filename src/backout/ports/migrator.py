@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from backout.model.check import Check
 from backout.model.migration import History, MigrationFile
@@ -72,6 +72,16 @@ class Observation:
     """The schema still equals the one before the down."""
     schema_is_after: bool
     """The schema equals the one the rehearsal ended with."""
+
+
+@runtime_checkable
+class MarksDirty(Protocol):
+    """A tool that marks a version dirty while it runs and leaves the mark after a failure: golang-migrate."""
+
+    def settle(self, connection: Connection, remaining: str | None) -> str:
+        """The one statement after which the history says that `remaining` was the last to be applied,
+        cleanly (None: nothing was); what the tool's own `force` does. Empty when no mark is there."""
+        ...
 
 
 class Migrator(Protocol):

@@ -95,19 +95,11 @@ def happened(effect: Effect, schema: Schema) -> bool:
 def _evidence(effect: Effect, schema: Schema, invalid: dict[str, InvalidIndex]) -> EffectSeen:
     what = " ".join(filter(None, (effect.kind.value, effect.column or effect.other)))
     present = happened(effect, schema)
-    note = note_of(invalid.get(_bare(effect.other)))
+    index = invalid.get(_bare(effect.other))
+    note = index.note if index is not None else ""
     if not note and present and Trait.IF_NOT_EXISTS in effect.traits:
         note = "if not exists: it may be older"
     return EffectSeen(effect.table, what, present, note)
-
-
-def note_of(index: InvalidIndex | None) -> str:
-    """What an invalid index still does to writes; empty for None."""
-    if index is None:
-        return ""
-    if index.ready and index.unique:
-        return "invalid, ready: still rejects writes"
-    return "invalid, ready: still costs writes" if index.ready else "invalid, not ready"
 
 
 def _bare(name: str) -> str:

@@ -43,7 +43,7 @@ def undo(up: Sequence[Statement], down: Sequence[Statement], schema: Schema) -> 
         if _older(effect) and not _invalid(effect, schema):
             untold.append(f"{_words(effect)}, if not exists: it may be older than this migration")
             continue
-        step = _made_again(effect, down) if effect.kind in TAKES else _inverse(effect, schema)
+        step = _made_again(effect, down) if effect.kind in TAKES else inverse(effect, schema)
         if not step:
             return Remedy((), f"{_words(effect)} took effect and cannot be taken back", tuple(untold))
         steps.append(step)
@@ -113,8 +113,8 @@ def _words(effect: Effect) -> str:
     return " ".join(filter(None, (effect.kind.value, effect.table, what if what != effect.table else "")))
 
 
-def _inverse(effect: Effect, schema: Schema) -> str:
-    """The statement that takes back something that was made."""
+def inverse(effect: Effect, schema: Schema) -> str:
+    """The statement that takes back something that was made; empty when there is none."""
     table = find_table(effect.table, schema)
     place = table.qualified if table is not None else ""
     match effect.kind:

@@ -149,6 +149,22 @@ def set_version(connection: Connection[Any], book: Book, version: str | None, di
     connection.execute("COMMIT")
 
 
+def settled(connection: Connection[Any], book: Book, remaining: str | None) -> str:
+    """The statement that makes `remaining` the clean version of now; empty when nothing is dirty."""
+    assert book.dirty is not None
+    place, dirty = book.table.identifier, sql.Identifier(book.dirty)
+    marked = connection.execute(sql.SQL("SELECT 1 FROM {} WHERE {}").format(place, dirty)).fetchone()
+    if marked is None:
+        return ""
+    if remaining is None:
+        return sql.SQL("DELETE FROM {}").format(place).as_string(connection)
+    return (
+        sql.SQL("UPDATE {} SET {} = {}, {} = false")
+        .format(place, sql.Identifier(book.version), sql.Literal(int(remaining)), dirty)
+        .as_string(connection)
+    )
+
+
 def create(connection: Connection[Any], configured: Mapping[str, str], layout: Layout) -> None:
     """Make the table as the tool would; only ever on copies of ours."""
     schema, name = tables.split_name(configured.get("table", DEFAULT_TABLE))

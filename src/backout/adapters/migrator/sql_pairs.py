@@ -177,6 +177,11 @@ class SqlPairs:
 
         return sql_session.run(_endpoint(environment), deadline, work)
 
+    def settle(self, connection: Connection[Any], remaining: str | None) -> str:
+        """What `migrate force` does, as one statement; empty when no version is marked dirty."""
+        book = sql_history.find(connection, self._history)
+        return sql_history.settled(connection, book, remaining) if book is not None and book.dirty else ""
+
     def recover(self, observation: Observation) -> Recovery:
         return recovery.judge(observation, history_in_transaction=self.history_is_in_down_transaction)
 

@@ -6,8 +6,8 @@ from backout.errors import BackoutError
 from backout.model.incident import Incident
 from backout.model.migration import History
 from backout.model.triage import Triage
-from backout.phases.triage import capture, decide, gather
-from backout.phases.triage.facts import Captured, Ground, Scene
+from backout.phases.triage import capture, decide, gather, halfway
+from backout.phases.triage.facts import Captured, Ground, Half, Scene
 from backout.ports.run import Attempt, Run
 from backout.ports.world import World
 
@@ -23,39 +23,48 @@ def _find(run: Run, world: World, incident: Incident, attempt: Attempt) -> Triag
     with world.databases.observe(attempt.name) as session:
         history = world.migrator.history(session)
     pending = gather.pending_files(world, history)
-    captured_up: list[tuple[str, Captured]] = []
+    captured_up: tuple[tuple[str, Captured], ...] = ()
     captured = Captured((), (), "")
     note = ""
     try:
         run.progress("capturing the statements on a schema-only copy")
-        with capture.bench(world, incident.id, history, attempt.name) as bench:
-            for file in pending:
-                statements = capture.next_up(bench)
-                captured_up.append((file.name, Captured(statements, (), "")))
+        if pending:
+            with capture.bench(world, incident.id, history, attempt.name) as bench:
+                captured_up = halfway.pending_ups(bench, pending, history)
         ground = gather.ground(world, captured_up, attempt.name)
         named = decide.name_offending(ground, incident.migrations, incident.last)
-        if not named.partly:
-            with capture.bench(world, incident.id, history, attempt.name) as bench:
-                captured = capture.up_and_down(bench, len(named.names))
+        with capture.bench(world, incident.id, history, attempt.name) as bench:
+            if named.partly:
+                captured = dict(captured_up).get(named.names[-1], captured)
+                captured = halfway.down_of(bench, captured, history)
+            else:
+                captured = halfway.up_and_down(bench, len(named.names))
     except BackoutError as error:
         if error.exit_code in (2, 3) and captured_up:
             raise
         note = f"unknown: {error.what}"
         ground = gather.ground(world, captured_up, attempt.name)
         named = decide.name_offending(ground, incident.migrations, incident.last)
+    half = Half() if named.partly else gather.half(world, captured, len(named.names), attempt.name)
     scene = gather.scene(world, history, named.names[-1], captured, attempt.name)
-    return _record(world, ground, named, captured, note, scene)
+    return _record(world, ground, named, captured, note, scene, half)
 
 
 def _record(
-    world: World, ground: Ground, named: decide.Named, captured: Captured, note: str, scene: Scene
+    world: World,
+    ground: Ground,
+    named: decide.Named,
+    captured: Captured,
+    note: str,
+    scene: Scene,
+    half: Half,
 ) -> Triage:
     return Triage(
         identity=ground.identity,
         database_bytes=ground.database_bytes,
         history=ground.history,
         offending=named.names,
-        candidates=decide.candidates(ground),
+        candidates=decide.halved(decide.candidates(ground), named.names[-1], half),
         files=gather.files_of(world, named.names, ground.files),
         committed=scene.committed,
         applied_by=scene.applied_by,
@@ -71,7 +80,8 @@ def _record(
         migrations_applied=len(ground.history.rows),
         writes_per_second=scene.writes_per_second,
         collateral=named.collateral,
-        partly_applied=named.partly,
+        partly_applied=named.partly or half.broke_off,
+        damaged=half.damaged,
     )
 
 

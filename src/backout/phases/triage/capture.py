@@ -7,7 +7,7 @@ without rows is made in a second. Its data-dependent branches may differ: the re
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -16,22 +16,22 @@ from pathlib import Path
 from backout.errors import BackoutError
 from backout.model.check import CheckState
 from backout.model.migration import History
-from backout.model.statement import Statement
 from backout.model.target import CopyMarker
-from backout.phases.triage.facts import Captured
 from backout.ports.migrator import ToolEnvironment, ToolResult
 from backout.ports.servers import Scratch
 from backout.ports.world import Session, World
 from backout.postgres import copies, dump
+from backout.postgres.alone import run_alone
 from backout.postgres.binaries import client_for
-from backout.postgres.catalog import read_schema
+from backout.postgres.catalog import Schema, read_schema
 from backout.postgres.connect import as_role, open_session
 from backout.postgres.names import copy_database
 from backout.postgres.proxy.policy import RECORD_ONLY
 from backout.postgres.source_facts import read_source_facts
-from backout.postgres.through_proxy import drive
+from backout.postgres.through_proxy import ToolRun, drive
 
-_DEADLINE = 120.0
+DEADLINE = 120.0
+"""Seconds that one start of the tool may take here."""
 _LEASE = timedelta(hours=1)
 
 
@@ -46,11 +46,36 @@ class Bench:
     role: str
     history_table: str
 
-    def run(self, verb: Callable[[ToolEnvironment], ToolResult]) -> tuple[Statement, ...]:
-        """Run one verb of the tool here; the statements that changed something."""
-        dsn = as_role(self.world.servers.conninfo(self.scratch, self.database), self.role)
-        ran = drive(self.world.migrator, verb, dsn, RECORD_ONLY, self.name)
-        return ran.writing(self.history_table)
+    @property
+    def _dsn(self) -> str:
+        return as_role(self.world.servers.conninfo(self.scratch, self.database), self.role)
+
+    def drive(self, verb: Callable[[ToolEnvironment], ToolResult]) -> ToolRun:
+        """Run one verb of the tool here, recorded."""
+        return drive(self.world.migrator, verb, self._dsn, RECORD_ONLY, self.name)
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """A session as the tool's role."""
+        with open_session(self._dsn, self.name) as opened:
+            yield opened
+
+    def prepare(self, statements: Sequence[str]) -> None:
+        """Run statements of ours here, each alone; what fails is let be (it was done before)."""
+        if statements:
+            with self.session() as session:
+                for statement in statements:
+                    run_alone(session, statement, lock_timeout=5.0, statement_timeout=DEADLINE)
+
+    def applied(self) -> tuple[str, ...]:
+        """Names in the history of this copy."""
+        with self.session() as session:
+            return tuple(row.name for row in self.world.migrator.history(session).rows)
+
+    def schema(self) -> Schema:
+        """The schema of this copy as it is now."""
+        with self.session() as session:
+            return read_schema(session)
 
 
 @contextmanager
@@ -99,39 +124,3 @@ def bench(world: World, incident: str, history: History, name: str) -> Iterator[
 def _tables_with_rows(session: Session, history_table: str) -> tuple[str, ...]:
     schema = read_schema(session)
     return tuple(t.qualified for t in schema.tables if t.qualified != history_table)
-
-
-def up_and_down(at: Bench, count: int) -> Captured:
-    """The statements of the newest `count` migrations: down first, then up again."""
-    migrator = at.world.migrator
-
-    def unapply(environment: ToolEnvironment) -> ToolResult:
-        return migrator.unapply(count, environment, _DEADLINE)
-
-    def apply(environment: ToolEnvironment) -> ToolResult:
-        return migrator.apply(count, environment, _DEADLINE)
-
-    down = at.run(unapply)
-    if _still_listed(at, count):
-        return Captured(
-            (), down, "down captured on a schema-only copy; it failed there, so the up is unknown"
-        )
-    return Captured(at.run(apply), down, "captured on a schema-only copy")
-
-
-def _still_listed(at: Bench, count: int) -> bool:
-    """Whether the down did not happen on the copy."""
-    with open_session(at.world.servers.conninfo(at.scratch, at.database), at.name) as session:
-        rows = at.world.migrator.history(session).rows
-    with at.world.databases.observe(at.name) as session:
-        before = at.world.migrator.history(session).rows
-    return len(rows) > len(before) - count
-
-
-def next_up(at: Bench) -> tuple[Statement, ...]:
-    """The statements of the next migration that the history does not know."""
-
-    def apply(environment: ToolEnvironment) -> ToolResult:
-        return at.world.migrator.apply(1, environment, _DEADLINE)
-
-    return at.run(apply)

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from backout.errors import Refused, UnknownName
-from backout.model.migration import History, MigrationFile
+from backout.model.migration import History, HistoryRow, MigrationFile
 from backout.model.triage import Applied, Candidate
-from backout.phases.triage.facts import Ground, PendingMigration
+from backout.phases.triage.facts import Ground, Half, PendingMigration
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +33,33 @@ def candidates(ground: Ground) -> tuple[Candidate, ...]:
         if p.applied is not Applied.PENDING
     ]
     applied = [
-        Candidate(
-            row.name,
-            Applied.DIRTY if row.dirty else Applied.APPLIED,
-            f"row {row.position} of {len(ground.history.rows)} in {ground.history.table}",
-        )
+        Candidate(row.name, Applied.APPLIED, _applied_evidence(ground, row))
         for row in reversed(ground.history.rows[-3:])
+        if not row.dirty
     ]
     return (*doubtful, *applied)
+
+
+def _applied_evidence(ground: Ground, row: HistoryRow) -> str:
+    place = f"row {row.position} of {len(ground.history.rows)} in {ground.history.table}"
+    notes = [f"but its index {i.name} is {i.note}" for name, i in ground.damaged if name == row.name]
+    return ", ".join([place, *notes])
+
+
+def halved(known: Sequence[Candidate], name: str, half: Half) -> tuple[Candidate, ...]:
+    """The candidates with what the catalog shows of an applied migration, once its statements are known."""
+    if not half.broke_off and not half.damaged:
+        return tuple(known)
+    there = sum(effect.present for effect in half.effects)
+    if half.broke_off:
+        evidence = f"the history lists it, but only {there} of {len(half.effects)} effects are in the catalog"
+    else:
+        evidence = "applied, but " + ", ".join(
+            f"its index {index.name} is {index.note}" for index in half.damaged
+        )
+    state = Applied.PARTLY if half.broke_off else Applied.APPLIED
+    mine = Candidate(name, state, evidence, half.effects)
+    return tuple(mine if candidate.name == name else candidate for candidate in known)
 
 
 def _evidence(pending: PendingMigration) -> str:
@@ -48,7 +67,9 @@ def _evidence(pending: PendingMigration) -> str:
         session = pending.running[0]
         return f"pid {session.pid} ({session.who}) is running it for {session.seconds:.0f} s"
     seen = sum(effect.present for effect in pending.effects)
-    return f"no row in the history, but {seen} of {len(pending.effects)} effects are in the catalog"
+    counted = f"{seen} of {len(pending.effects)} effects are in the catalog"
+    how = "the tool marked it dirty;" if pending.dirty else "no row in the history, but"
+    return f"{how} {counted}"
 
 
 def name_offending(ground: Ground, asked: Sequence[str], last: int) -> Named:
@@ -62,7 +83,8 @@ def name_offending(ground: Ground, asked: Sequence[str], last: int) -> Named:
     if asked:
         return _by_name(ground, asked, doubtful)
     if doubtful:
-        raise _ask_for_the_name(doubtful, ground.history)
+        raise _ask_for_the_name(doubtful[0].file.name, _doubt(doubtful[0]), ground.history)
+    _refuse_if_older_is_damaged(ground, max(1, last))
     if not ground.history.rows:
         raise Refused(
             "the history is empty: there is no applied migration to back out",
@@ -108,15 +130,27 @@ def _resolve(name: str, known: Sequence[str]) -> str:
     )
 
 
-def _ask_for_the_name(doubtful: Sequence[PendingMigration], history: History) -> Refused:
-    worst = doubtful[0]
-    healthy = history.rows[-1].name if history.rows else "nothing"
+def _doubt(pending: PendingMigration) -> str:
+    return f"{pending.applied.value}: {_evidence(pending)}"
+
+
+def _refuse_if_older_is_damaged(ground: Ground, last: int) -> None:
+    """An older migration than the ones asked for has left an invalid index: the newest may be healthy."""
+    newest = {row.name for row in ground.history.rows[-last:]}
+    for name, index in ground.damaged:
+        if name not in newest:
+            doubt = f"applied, but its index {index.name} is {index.note}"
+            raise _ask_for_the_name(name, doubt, ground.history)
+
+
+def _ask_for_the_name(name: str, doubt: str, history: History) -> Refused:
+    clean = [row.name for row in history.rows if not row.dirty and row.name != name]
     return Refused(
-        f"{worst.file.name} is {worst.applied.value}: {_evidence(worst)}; "
-        f"the last one in the history is {healthy}, which may be healthy",
+        f"{name} is {doubt}; the last one in the history is {clean[-1] if clean else 'nothing'}, "
+        "which may be healthy",
         where=history.table,
         intact="everything; the database was only read",
-        next=f"backout open --migration {worst.file.name}",
+        next=f"backout open --migration {name}",
     )
 
 

@@ -26,12 +26,16 @@ class PendingMigration:
     effects: tuple[EffectSeen, ...]
     running: tuple[Blocker, ...]
     """Sessions that are changing the schema right now and name one of its objects."""
+    dirty: bool = False
+    """The tool has marked it: a run of it broke off."""
 
     @property
     def applied(self) -> Applied:
         """How far it came: pure reading of the evidence."""
         if self.running:
             return Applied.IN_PROGRESS
+        if self.dirty:
+            return Applied.DIRTY
         if any(effect.present for effect in self.effects):
             return Applied.PARTLY
         return Applied.PENDING
@@ -44,6 +48,19 @@ class Captured:
     up: tuple[Statement, ...]
     down: tuple[Statement, ...]
     how: str
+    stuck: tuple[str, ...] = ()
+    """Statements of the down that do not run as things are: what they take is gone already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Half:
+    """What the catalog shows of a migration that the history calls applied."""
+
+    effects: tuple[EffectSeen, ...] = ()
+    broke_off: bool = False
+    """A down of it took a part and ended."""
+    damaged: tuple[InvalidIndex, ...] = ()
+    """Its indexes that are invalid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +75,8 @@ class Ground:
     blockers: tuple[Blocker, ...]
     invalid_indexes: tuple[InvalidIndex, ...]
     tables: int
+    damaged: tuple[tuple[str, InvalidIndex], ...] = ()
+    """(newest applied migrations, invalid indexes that their files name)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +11,8 @@ from backout.model.loss import Figure
 from backout.model.migration import DownKind, FoundIn, History, MigrationFile
 from backout.model.statement import Statement
 from backout.model.triage import Blocker, Committed, EffectSeen, InvalidIndex, Touched
-from backout.phases.triage.facts import Captured, Ground, PendingMigration, Scene
+from backout.phases.triage import halfway
+from backout.phases.triage.facts import Captured, Ground, Half, PendingMigration, Scene
 from backout.ports.world import Session, World
 from backout.postgres import activity
 from backout.postgres.catalog import Schema, Table, dependants, read_schema, table_sizes
@@ -18,6 +20,8 @@ from backout.postgres.connect import identify
 from backout.postgres.presence import find_table, seen
 from backout.sql.effects import effects
 from backout.sql.names import split_qualified
+from backout.sql.parse import statements as parsed
+from backout.sql.scripts import split_dbmate
 
 # A worktree may be many releases ahead; only the next few can have been half applied.
 PENDING_LOOKED_AT = 3
@@ -40,6 +44,7 @@ def ground(world: World, captured_up: Sequence[tuple[str, Captured]], name: str)
             history=history,
             files=world.migrator.files(),
             pending=_pending(world, history, schema, invalid, running, dict(captured_up)),
+            damaged=_damaged(world, history, invalid),
             blockers=activity.blockers(session),
             invalid_indexes=invalid,
             tables=sum(table.has_rows for table in schema.tables),
@@ -47,8 +52,8 @@ def ground(world: World, captured_up: Sequence[tuple[str, Captured]], name: str)
 
 
 def pending_files(world: World, history: History) -> tuple[MigrationFile, ...]:
-    """The next files that the history does not know."""
-    known = {row.name for row in history.rows}
+    """The next files that the history does not know, or knows as broken off."""
+    known = {row.name for row in history.rows if not row.dirty}
     return tuple(f for f in world.migrator.files() if f.name not in known)[:PENDING_LOOKED_AT]
 
 
@@ -61,21 +66,47 @@ def _pending(
     captured: dict[str, Captured],
 ) -> tuple[PendingMigration, ...]:
     found = []
+    dirty = {row.name for row in history.rows if row.dirty}
     for file in pending_files(world, history):
-        if file.name in captured and captured[file.name].up:
-            statements = captured[file.name].up
-            traces = seen((e for s in statements for e in effects(s.text)), schema, invalid)
-            busy = tuple(b for b in running if _names_one_of(b.detail, statements))
-        else:
-            traces = _mentioned(_text(world, file), invalid)
-            busy = ()
-        found.append(PendingMigration(file, traces, busy))
+        text = _text(world, file)
+        statements = captured[file.name].up if file.name in captured else _read(file, text)
+        traces = seen((e for s in statements for e in effects(s.text)), schema, invalid)
+        if not statements:
+            traces = _mentioned(text, invalid)
+        busy = tuple(
+            b for b in running if _is_one_of(b.detail, statements) or b.detail in " ".join(text.split())
+        )
+        found.append(PendingMigration(file, traces, busy, file.name in dirty))
     return tuple(found)
 
 
-def _names_one_of(query: str, statements: Sequence[Statement]) -> bool:
-    words = {split_qualified(name)[-1] for s in statements for name in s.objects if name}
-    return any(word in query for word in words)
+def _is_one_of(query: str, statements: Sequence[Statement]) -> bool:
+    """Whether a running query is one of these statements: it names what one of them makes or takes."""
+    made = (e for s in statements for e in effects(s.text) if e.table)
+    words = {e.other or e.column or split_qualified(e.table)[-1] for e in made}
+    return any(re.search(rf"\b{re.escape(word)}\b", query) for word in words)
+
+
+def _read(file: MigrationFile, text: str) -> tuple[Statement, ...]:
+    """The up of a plain SQL file, where no copy could run it."""
+    if not file.paths or not all(path.endswith(".sql") for path in file.paths):
+        return ()
+    up = split_dbmate(text).up
+    return parsed(up or text) if len(file.paths) == 1 else ()
+
+
+def _damaged(
+    world: World, history: History, invalid: tuple[InvalidIndex, ...]
+) -> tuple[tuple[str, InvalidIndex], ...]:
+    """The newest applied migrations whose files name an index that is invalid: their run left it so."""
+    files = {file.name: file for file in world.migrator.files()} if invalid else {}
+    newest = [row.name for row in history.rows[-PENDING_LOOKED_AT:] if not row.dirty and row.name in files]
+    return tuple(
+        (name, index)
+        for name in newest
+        for index in invalid
+        if split_qualified(index.name)[-1] in _text(world, files[name])
+    )
 
 
 def _mentioned(text: str, invalid: tuple[InvalidIndex, ...]) -> tuple[EffectSeen, ...]:
@@ -106,6 +137,14 @@ def files_of(world: World, names: Sequence[str], files: Sequence[MigrationFile])
 def _elsewhere(world: World, name: str) -> MigrationFile:
     found = world.migrator.find_missing(name)
     return found or MigrationFile(name, (), "", DownKind.MISSING, None, FoundIn.NOWHERE)
+
+
+def half(world: World, captured: Captured, migrations: int, name: str) -> Half:
+    """How whole the offending migration is; told only when it alone is to be backed out."""
+    if migrations != 1 or not captured.up:
+        return Half()
+    with world.databases.observe(name) as session:
+        return halfway.half_of(captured, read_schema(session), activity.invalid_indexes(session))
 
 
 def scene(world: World, history: History, offending: str, captured: Captured, name: str) -> Scene:
