@@ -59,6 +59,13 @@ class Dsn(_Strict):
             raise ValueError("give exactly one of env, file, service, command")
         return self
 
+    @property
+    def source(self) -> str:
+        """Where it is read from, in words; never what it says."""
+        if self.command is not None:
+            return "the DSN command"
+        return self.env or (f"service {self.service}" if self.service else str(self.file))
+
 
 class Dsns(_Strict):
     """One DSN is enough: observe and snapshot default to operate."""

@@ -107,7 +107,7 @@ def _database(asked: Asked, project: Project, notes: Notes) -> _Database | None:
     dsn = settings.Dsn(env=variable.name, file=None, service=None, command=None)
     try:
         text = settings.resolve_dsn(dsn, asked.directory, "--dsn-env").get_secret_value()
-        refuse_pooler(text)  # first: what we pin would stay on a shared backend
+        refuse_pooler(text, variable.name)  # first: what we pin would stay on a shared backend
         with open_session(text, _SESSION) as session:
             session.execute("SET default_transaction_read_only = on")
             found, refused = attempt(lambda: _read(session, project, notes))

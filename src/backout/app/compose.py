@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -22,17 +22,23 @@ from backout.model.plan import Budgets
 from backout.model.validation import CheckKind, CheckSpec, ValidationPlan
 from backout.ports.servers import Servers
 from backout.ports.world import Session, World
-from backout.postgres.connect import open_session
+from backout.postgres.connect import open_session, place
+from backout.postgres.pooling import refuse_pooler
 from backout.settings import Dsn, Settings, Target
 
 
 @dataclass(frozen=True, slots=True)
 class TargetDatabases:
-    """Sessions on one target; the DSN is resolved anew for every session and never kept."""
+    """Sessions on one target; the DSN is resolved anew for every session and never kept.
+
+    Raises what connecting raises, and `ConfigurationError` for a pooler in transaction mode: looked at once
+    for each place, before anything is pinned there.
+    """
 
     base: Path
     name: str
     target: Target
+    _direct: set[str] = field(default_factory=set, repr=False, compare=False)
 
     def observe(self, name: str) -> Session:
         session = open_session(self._dsn("observe", self.target.dsn.observe), name)
@@ -51,7 +57,11 @@ class TargetDatabases:
     def _dsn(self, purpose: str, chosen: Dsn | None) -> str:
         dsn = chosen or self.target.dsn.operate
         path = f"target.{self.name}.dsn.{purpose if chosen else 'operate'}"
-        return settings.resolve_dsn(dsn, self.base, path).get_secret_value()
+        text = settings.resolve_dsn(dsn, self.base, path).get_secret_value()
+        if place(text) not in self._direct:
+            refuse_pooler(text, dsn.source)
+            self._direct.add(place(text))
+        return text
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,14 +6,14 @@ import os
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from backout import settings
 from backout.adapters.servers.local import LocalServers
 from backout.app.compose import Application, DirectoryStore
 from backout.app.results import Doctor
-from backout.errors import BackoutError, ConfigurationError
+from backout.errors import BackoutError
 from backout.model.check import Check, CheckState, all_good
 from backout.model.readiness import Standing
 from backout.model.target import SessionIdentity
@@ -28,9 +28,9 @@ from backout.ports.world import Session, World
 from backout.postgres.asking import attempt
 from backout.postgres.binaries import client_for
 from backout.postgres.capabilities import ask_rights, may_stream
-from backout.postgres.connect import identify, open_session, place
+from backout.postgres.connect import identify, open_session
 from backout.postgres.dump_preflight import preflight
-from backout.postgres.pooling import find_pooler
+from backout.postgres.pooling import find_pooler, through_pooler
 from backout.postgres.source_facts import read_source_facts
 from backout.render.screens.doctor import following
 
@@ -110,54 +110,50 @@ def _configuration(app: Application, world: World) -> Check:
     return Check("configuration", CheckState.PASS, f"{app.config_path.name}, {world.target}{others}")
 
 
-def _dsns(app: Application, world: World) -> dict[str, str]:
-    """Purpose -> connection string, each different one once; read anew and not kept."""
+@dataclass(frozen=True, slots=True)
+class _Dsn:
+    """One connection string, for as long as one look takes. `source` says where it was read from."""
+
+    purpose: str
+    source: str
+    text: str = field(repr=False)
+
+
+def _dsns(app: Application, world: World) -> tuple[_Dsn, ...]:
+    """Each different connection string once; `operate` is the first."""
     dsns = app.settings.target[world.target].dsn
     base = app.config_path.parent
-    found: dict[str, str] = {}
+    found: list[_Dsn] = []
     for purpose, dsn in (("operate", dsns.operate), ("observe", dsns.observe), ("snapshot", dsns.snapshot)):
         if dsn is None:
             continue
         text = settings.resolve_dsn(dsn, base, f"target.{world.target}.dsn.{purpose}").get_secret_value()
-        if text not in found.values():
-            found[purpose] = text
-    return found
+        if text not in [other.text for other in found]:
+            found.append(_Dsn(purpose, dsn.source, text))
+    return tuple(found)
 
 
 def _look(app: Application, world: World) -> _Look:
     """The checks that need the server; with an error only the one that says so."""
     try:
         dsns = _dsns(app, world)
-        pooled = _direct(dsns)
-        if pooled is not None:
-            return _Look((pooled,), None, _through_pooler(pooled, dsns))
+        for dsn in dsns:  # before anything is pinned: a setting would stay on a backend that others get next
+            shown = find_pooler(dsn.text)
+            if shown:
+                return _pooled(dsn, shown)
         with world.databases.observe(_SESSION) as session:
             return _server(app, world, session, dsns)
     except BackoutError as error:
         return _Look((Check("connection", CheckState.FAIL, error.what, error.next),), None, error)
 
 
-def _direct(dsns: dict[str, str]) -> Check | None:
-    """Looked at before anything is pinned: a setting would stay on a backend that others get next."""
-    for purpose, dsn in dsns.items():
-        shown = find_pooler(dsn)
-        if shown:
-            detail = f"the DSN for {purpose} leads through a pooler in transaction mode: {shown}"
-            mend = "point it at the server itself, or at a pooler in session mode"
-            return Check("direct", CheckState.FAIL, detail, mend)
-    return None
+def _pooled(dsn: _Dsn, shown: str) -> _Look:
+    error = through_pooler(dsn.text, dsn.source)
+    detail = f"the DSN for {dsn.purpose} leads through a pooler in transaction mode: {shown}"
+    return _Look((Check("direct", CheckState.FAIL, detail, error.next),), None, error)
 
 
-def _through_pooler(check: Check, dsns: dict[str, str]) -> ConfigurationError:
-    return ConfigurationError(
-        "this DSN leads through a pooler in transaction mode",
-        where=f"{place(next(iter(dsns.values())))}, locks would be void there",
-        intact="everything; backout only asked which backend answers",
-        next=f"{check.mend}, then: backout doctor",
-    )
-
-
-def _server(app: Application, world: World, session: Session, dsns: dict[str, str]) -> _Look:
+def _server(app: Application, world: World, session: Session, dsns: tuple[_Dsn, ...]) -> _Look:
     roles = _roles(dsns)
     connection = decide.connection_check(encryption(session), roles)
     direct = Check("direct", CheckState.PASS, "each connection has a backend of its own")
@@ -181,11 +177,11 @@ def _server(app: Application, world: World, session: Session, dsns: dict[str, st
     return _Look(checks, identity)
 
 
-def _roles(dsns: dict[str, str]) -> tuple[str, ...]:
+def _roles(dsns: tuple[_Dsn, ...]) -> tuple[str, ...]:
     """Every login works, or the first error is raised."""
     found = []
-    for dsn in dsns.values():
-        with open_session(dsn, _SESSION) as session:
+    for dsn in dsns:
+        with open_session(dsn.text, _SESSION) as session:
             found.append(str(session.info.user))
     return tuple(found)
 
@@ -248,10 +244,6 @@ def capabilities(app: Application, target: str | None) -> Examined:
     """
     name = app.target_name(target)
     world = app.world(name)
-    dsns = _dsns(app, world)
-    pooled = _direct(dsns)
-    if pooled is not None:
-        raise _through_pooler(pooled, dsns)
     with world.databases.operate(_SESSION) as session:
         identity = identify(session)
         who = asker(session, identity)

@@ -41,15 +41,20 @@ def find_pooler(dsn: str) -> str:
     return found
 
 
-def refuse_pooler(dsn: str) -> None:
-    """Raises `ConfigurationError` when `find_pooler` finds one."""
+def refuse_pooler(dsn: str, name: str) -> None:
+    """Raises `ConfigurationError` when `find_pooler` finds one; `name` says where the DSN was read from."""
     if find_pooler(dsn):
-        raise ConfigurationError(
-            "this DSN leads through a pooler in transaction mode",
-            where=f"{place(dsn)}, locks would be void there",
-            intact="everything; backout only asked which backend answers",
-            next="point it at the server itself (or a pooler in session mode), then: backout doctor",
-        )
+        raise through_pooler(dsn, name)
+
+
+def through_pooler(dsn: str, name: str) -> ConfigurationError:
+    """The error that a shared backend is."""
+    return ConfigurationError(
+        "this DSN leads through a pooler in transaction mode",
+        where=f"{place(dsn)}, locks would be void there",
+        intact="everything; backout only asked which backend answers",
+        next=f"point {name} at the server itself, or at a pooler in session mode, then: backout doctor",
+    )
 
 
 def _connect(dsn: str) -> Raw:
