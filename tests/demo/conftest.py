@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 
 import pytest
@@ -22,9 +21,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
 def server(place: Place) -> Iterator[Production]:
     made = production.start(place)
     yield made
-    production.stop(made)
-    shutil.rmtree(made.data, ignore_errors=True)
-    shutil.rmtree(made.sockets, ignore_errors=True)
+    worlds.remove(made)
 
 
 @pytest.fixture

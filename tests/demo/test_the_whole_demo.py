@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,9 +16,10 @@ from typing import Any
 import pytest
 
 from backout.demo.place import Place
-from backout.demo.world import control, production, scratch
+from backout.demo.world import control, scratch
 from backout.demo.world.processes import Processes
 from backout.demo.world.production import Production
+from tests.demo import worlds
 
 pytestmark = [pytest.mark.slow, pytest.mark.node, pytest.mark.timeout(600)]
 
@@ -39,10 +39,7 @@ def _clear(place: Place) -> None:
         processes.end(name, patience=2)
     record = control.read(place.root / "production.json")
     if record:
-        server = Production(**record)
-        production.stop(server)
-        shutil.rmtree(server.data, ignore_errors=True)
-        shutil.rmtree(server.sockets, ignore_errors=True)
+        worlds.remove(Production(**record))
         scratch.forget(place)
 
 
@@ -109,6 +106,13 @@ def test_a_demo_killed_in_the_middle_goes_on_with_the_same_incident(place: Place
     assert document["incident"] == incident
     nothing_was_lost(document)
     assert control.read(place.story)["finished"], "one more demo begins anew"
+
+
+def test_two_demos_do_not_share_a_world(place: Place) -> None:
+    with place.make().alone():
+        child = begin(place, "--json")
+        out, _ = child.communicate(timeout=60)
+    assert (child.returncode, json.loads(out)["what"]) == (3, "another demo is running here")
 
 
 def test_a_demo_whose_etl_never_comes_back_fails_its_verification(place: Place) -> None:

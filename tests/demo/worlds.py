@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from backout.demo.place import Place
-from backout.demo.world import control
+from backout.demo.world import control, production
 from backout.demo.world.heroes import HEROES
 from backout.demo.world.processes import Processes
 from backout.demo.world.production import Production, fresh_database
@@ -40,6 +41,14 @@ ALTER TABLE hero_snapshots DROP CONSTRAINT confidence_present;
 ALTER TABLE hero_snapshots DROP COLUMN source, DROP COLUMN confidence;
 ALTER TABLE hero_snapshots RENAME COLUMN strength TO power;
 """
+
+
+def remove(server: Production) -> None:
+    """Stop the server and remove its files, wherever its account made them lie."""
+    production.stop(server)
+    data = Path(server.data)
+    shutil.rmtree(data.parent if data.parent.name.startswith("backout-demo-") else data, ignore_errors=True)
+    shutil.rmtree(server.sockets, ignore_errors=True)
 
 
 def execute(production: Production, text: str) -> list[tuple[object, ...]]:

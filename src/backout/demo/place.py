@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import backout
+from backout.errors import Refused
 
 _PACKAGE = Path(backout.__file__).resolve().parent
 
@@ -52,6 +56,21 @@ class Place:
     def story(self) -> Path:
         """How far the demo has come."""
         return self.root / "story.json"
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """One demo at a time; the kernel lets go of a killed one. Raises `Refused` while another one runs."""
+        with (self.root / "lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise Refused(
+                    "another demo is running here",
+                    where=str(self.root),
+                    intact="everything; this demo did nothing",
+                    next="wait for it, or end it: the next ./run demo goes on where it was cut",
+                ) from None
+            yield
 
     def make(self) -> Place:
         """Make the directories; private, because a password and keys lie in them."""

@@ -67,7 +67,9 @@ def start(stage: Stage) -> None:
 
     if not wait_until(writes, 30):
         log = stage.processes.log("application")
-        raise NeighbourUnreachable("the demo's application does not write", where=str(log))
+        raise NeighbourUnreachable(
+            "the demo's application does not write", where=str(log), intact="everything", next="./run demo"
+        )
 
 
 def work(stage: Stage) -> None:
@@ -100,7 +102,12 @@ def alarm(stage: Stage) -> None:
         return int(said.get("errors", {}).get("23514", 0))
 
     if not wait_until(lambda: failures() >= _FAILURES, 15):
-        raise NeighbourUnreachable("the ETL was meant to fail and does not")
+        raise NeighbourUnreachable(
+            "the ETL was meant to fail and does not",
+            where=str(stage.processes.log("etl")),
+            intact="everything",
+            next="./run demo --fresh",
+        )
     stage.screen.chapter("The alert: the ETL fails, and the application writes into the new columns")
     last = stage.processes.log("etl").read_text("utf-8").strip().splitlines()[-1]
     stage.screen.said(f"etl: {last}")

@@ -86,21 +86,26 @@ def tell(wishes: Wishes) -> int:
     began = time.time()
     screen = Screen(wishes.as_json, lambda: began)
     screen.remark("Setting up: a PostgreSQL server, a project with two migrations, 1,000 users ...")
+    with where.alone():
+        counted = _rescue(where, screen, wishes.pause, began)
+    return _end(screen, counted, wishes.as_json)
+
+
+def _rescue(where: place.Place, screen: Screen, pause: bool, began: float) -> Counted:
     server = production.start(where)
     try:
         typist = Typist(where, Processes(where.processes), screen)
         typist.end_orphan()
         scratch.forget(where)
         team = project.make(where, server, NAMES, _CHECKS)
-        stage = _Stage(server, team, screen, typist, wishes.pause)
+        stage = _Stage(server, team, screen, typist, pause)
         wanted = _bad_night(stage)
         typist.verb("open", "--last", "1", "--symptom", "profiles show no full name", "--target", TARGET)
         incident = evidence.incidents(where)[-1]
-        counted = _way_back(stage, incident, wanted, began)
+        return _way_back(stage, incident, wanted, began)
     finally:
         production.stop(server)
         scratch.stop(where)
-    return _end(screen, counted, wishes.as_json)
 
 
 def _bad_night(stage: _Stage) -> dict[int, str]:

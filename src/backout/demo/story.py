@@ -57,7 +57,7 @@ def tell(wishes: Wishes) -> int:
     screen = Screen(wishes.as_json, lambda: ledger.first_acknowledged(where.ledger))
     processes = Processes(where.processes)
     where.make()
-    with _alive(where):
+    with where.alone(), _alive(where):
         stage = _set_stage(where, screen, processes, wishes)
         try:
             return _play(stage, wishes)
