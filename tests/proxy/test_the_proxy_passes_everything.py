@@ -195,3 +195,19 @@ def test_the_price_of_a_statement_is_small(proxy: Proxy, direct: psycopg.Connect
         median(tool)
         added = median(tool) - median(direct)
     assert added < 0.002  # 0.5 ms is the aim; the bench holds it, here the machine may be busy
+
+
+def test_the_last_words_of_the_server_arrive(proxy: Proxy, direct: psycopg.Connection):
+    with through(proxy, autocommit=True) as tool:
+        direct.execute("SELECT pg_terminate_backend(%s)", (tool.info.backend_pid,))
+        with pytest.raises(psycopg.OperationalError, match="terminating connection"):
+            tool.execute("SELECT 1")
+
+
+def test_a_silent_visitor_does_not_delay_the_end(dsn: str):
+    with Proxy(RECORD_ONLY, Upstream(dsn)) as proxy:
+        visitor = socket.create_connection((proxy.endpoint.host, proxy.endpoint.port))
+        time.sleep(0.05)
+        began = time.monotonic()
+    visitor.close()
+    assert time.monotonic() - began < 5

@@ -371,3 +371,23 @@ def test_a_policy_that_only_marks_wraps_nothing_else(world: str):
             tool.execute("DO $$ BEGIN COMMIT; END $$")
         with pytest.raises(psycopg.Error, match="history loses 1 rows"):
             tool.execute("DELETE FROM history WHERE id = 1")
+
+
+def test_a_long_pipeline_passes_while_keeping(world: str, direct: psycopg.Connection):
+    with Proxy(policy(FIRST_NAME), Upstream(world)) as proxy:
+        with through(proxy, autocommit=True) as tool, tool.pipeline() as pipeline:
+            for number in range(100, 400):
+                tool.execute("INSERT INTO visits VALUES (%s, 1, now())", (number,))
+                if number % 10 == 0:
+                    pipeline.sync()
+        assert proxy.refusals == ()
+    assert direct.execute("SELECT count(*) FROM visits").fetchone() == (305,)
+
+
+def test_a_renamed_table_is_watched_under_its_new_name(world: str, direct: psycopg.Connection):
+    with Proxy(policy(FIRST_NAME), Upstream(world)) as proxy, through(proxy) as tool:
+        tool.execute("ALTER TABLE visits RENAME TO calls")
+        tool.execute("UPDATE calls SET at = NULL WHERE id = 1")
+        with pytest.raises(psycopg.Error, match="visits has 1 rows changed in at"):
+            tool.commit()
+    assert untouched(direct)

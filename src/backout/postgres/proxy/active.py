@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 from backout.model.statement import StatementClass
 from backout.postgres.proxy import frames, units
+from backout.postgres.proxy.bench import Bench, Numbers
 from backout.postgres.proxy.frames import Message, Oversized
 from backout.postgres.proxy.gate import Gate
 from backout.postgres.proxy.keeper import Keeper, seconds_held
@@ -40,6 +41,7 @@ class ActiveSession:
         log: Log,
         cancel: Callable[[], None],
         reader: Reader,
+        numbers: Numbers,
     ) -> None:
         self._relay = relay
         self._recorder = recorder
@@ -47,7 +49,7 @@ class ActiveSession:
         self._log = log
         self._reader = reader
         self._pipe = Pipe(relay, recorder, cancel)
-        self._keeper = Keeper(self._pipe, policy)
+        self._keeper = Keeper(Bench(self._pipe, policy, numbers))
         self._gate = Gate(self._pipe, policy)
         self._texts = Texts()
         self._tx: Transaction | None = None

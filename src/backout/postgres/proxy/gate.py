@@ -10,8 +10,8 @@ from backout.model.plan import Keep, KeepHow
 from backout.postgres.names import KEPT_SCHEMA
 from backout.postgres.proxy import capture as captures
 from backout.postgres.proxy import relevance
+from backout.postgres.proxy.arrays import array, elements
 from backout.postgres.proxy.capture import CHANGED, OPERATION, text
-from backout.postgres.proxy.keeper import array, elements
 from backout.postgres.proxy.pipe import Pipe
 from backout.postgres.proxy.policy import KeepPlan, Policy
 from backout.postgres.proxy.tables import Table, Tables, attributes, canonical, family, read_tables
@@ -69,14 +69,14 @@ class Gate:
             else:
                 self._drop(copy.kept)
         for caught in tx.caught:
-            rows = self._count(caught.capture.kept, "count(*)")
+            rows = self._count(caught.capture.kept, "pg_catalog.count(*)")
             if caught.keep is not None and rows:
                 yield self._record_caught(caught, caught.keep, rows)
             else:
                 self._drop(caught.capture.kept)
 
     def _record_copy(self, copy: Copy) -> str:
-        rows = self._count(copy.kept, "count(*)")
+        rows = self._count(copy.kept, "pg_catalog.count(*)")
         if rows != copy.rows:
             raise NotLet("gate", GATE, f"{copy.kept} holds {rows} rows and {copy.rows} were copied")
         values = self._count(copy.kept, _cells(copy.columns))
@@ -120,8 +120,8 @@ class Gate:
 def _cells(names: tuple[str, ...]) -> str:
     """SQL that counts the non-NULL cells of these columns."""
     if not names:
-        return "0 * count(*)"
-    return text(sql.SQL(" + ").join(sql.SQL("count({})").format(sql.Identifier(n)) for n in names))
+        return "0 * pg_catalog.count(*)"
+    return text(sql.SQL(" + ").join(sql.SQL("pg_catalog.count({})").format(sql.Identifier(n)) for n in names))
 
 
 def _destroyed(copy: Copy, tx: Transaction, after: Tables) -> bool:

@@ -18,7 +18,7 @@ from backout.postgres.proxy.wire import Hangup, read_exactly, read_message
 _SSL, _CANCEL, _GSS = 80877103, 80877102, 80877104
 _TLS_HANDSHAKE = b"\x16"
 _LARGEST_STARTUP = 10_000
-_LOGIN_SECONDS = 30.0
+_LOGIN_SECONDS = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,24 +70,26 @@ class Reception:
     def _startup(self, sock: socket.socket) -> Arrival | Cancel:
         if self.tls is not None and sock.recv(1, socket.MSG_PEEK) == _TLS_HANDSHAKE:
             sock = self.tls.context.wrap_socket(sock, server_side=True)
-        for _ in range(4):  # GSS asked, TLS asked, startup; a peer that asks more is no client
-            length = struct.unpack("!I", read_exactly(sock, 4))[0]
-            if not 8 <= length <= _LARGEST_STARTUP:
-                raise Hangup
-            packet = read_exactly(sock, length - 4)
-            code = struct.unpack("!I", packet[:4])[0]
-            if code == _CANCEL:
-                return Cancel(struct.unpack("!I", packet[4:8])[0], packet[8:])
-            if code == _SSL and self.tls is not None and not isinstance(sock, ssl.SSLSocket):
-                sock.sendall(b"S")
-                sock = self.tls.context.wrap_socket(sock, server_side=True)
-            elif code in (_SSL, _GSS):
-                sock.sendall(b"N")
-            elif code >> 16 == 3:
-                return self._login(sock, code & 0xFFFF, packet[4:])
-            else:
-                break
-        raise Hangup
+        try:
+            for _ in range(4):  # GSS asked, TLS asked, startup; a peer that asks more is no client
+                code, body = _startup_packet(sock)
+                if code == _CANCEL:
+                    return Cancel(struct.unpack("!I", body[:4])[0], body[4:])
+                if code == _SSL and self.tls is not None and not isinstance(sock, ssl.SSLSocket):
+                    sock.sendall(b"S")
+                    sock = self.tls.context.wrap_socket(sock, server_side=True)
+                elif code in (_SSL, _GSS):
+                    sock.sendall(b"N")
+                elif code >> 16 == 3:
+                    return self._login(sock, code & 0xFFFF, body)
+                else:
+                    break
+            raise Hangup
+        except TurnedAway:
+            raise
+        except BaseException:
+            sock.close()
+            raise
 
     def _login(self, sock: socket.socket, minor: int, body: bytes) -> Arrival:
         words = [word.decode("utf-8", "surrogateescape") for word in body.split(b"\0")]
@@ -138,6 +140,15 @@ class Reception:
         sock.sendall(frames.message(b"R", struct.pack("!I", 11) + server.get_server_first().encode()))
         server.set_client_final(_password_message(sock).decode())
         sock.sendall(frames.message(b"R", struct.pack("!I", 12) + server.get_server_final().encode()))
+
+
+def _startup_packet(sock: socket.socket) -> tuple[int, bytes]:
+    """Code and body of one message before the startup."""
+    length = struct.unpack("!I", read_exactly(sock, 4))[0]
+    if not 8 <= length <= _LARGEST_STARTUP:
+        raise Hangup
+    packet = read_exactly(sock, length - 4)
+    return struct.unpack("!I", packet[:4])[0], packet[4:]
 
 
 def _password_message(sock: socket.socket) -> bytes:

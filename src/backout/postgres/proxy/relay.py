@@ -13,6 +13,7 @@ SERVER_STREAMS = (b"D", b"d", b"T", b"t", b"V")
 """Answers that nobody here reads: rows and their descriptions."""
 TOOL_STREAMS = (b"d",)
 _SERVER_WHOLE = 1 << 20
+_LAST_WORDS_SECONDS = 2.0
 
 
 class Relay:
@@ -39,6 +40,8 @@ class Relay:
 
     def close(self) -> None:
         self._selector.close()
+        if not self.tool_gone:
+            self.tool.drain(_LAST_WORDS_SECONDS)
         self.tool.close()
         self.server.close()
 

@@ -18,6 +18,7 @@ from backout.ports.migrator import Endpoint
 from backout.postgres.proxy import certificates, frames, server_login, upstream
 from backout.postgres.proxy.active import WHOLE_UP_TO as ACTIVE_WHOLE_UP_TO
 from backout.postgres.proxy.active import ActiveSession
+from backout.postgres.proxy.bench import Numbers
 from backout.postgres.proxy.passive import WHOLE_UP_TO as PASSIVE_WHOLE_UP_TO
 from backout.postgres.proxy.passive import PassiveSession
 from backout.postgres.proxy.policy import Policy
@@ -56,8 +57,11 @@ class Proxy:
         self._address = address
         self._port = port
         self._log = Log()
+        self._numbers = Numbers(policy.keep.number if policy.keep else 1)
         self._keys: dict[tuple[int, bytes], ServerSession] = {}
         self._threads: list[threading.Thread] = []
+        self._visitors: set[socket.socket] = set()
+        self._visitors_lock = threading.Lock()
         self._cleanup = contextlib.ExitStack()
 
     def __enter__(self) -> Proxy:
@@ -105,6 +109,10 @@ class Proxy:
         os.write(self._wake_write, b"x")
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
+        with self._visitors_lock:  # those that stand at the door and say nothing
+            for sock in self._visitors:
+                with contextlib.suppress(OSError):
+                    sock.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
             thread.join(timeout=30)
         self._threads.clear()
@@ -137,6 +145,8 @@ class Proxy:
 
     def _host(self, sock: socket.socket) -> None:
         """One visitor from the door to the end."""
+        with self._visitors_lock:
+            self._visitors.add(sock)
         try:
             visitor = self._reception.receive(sock)
         except TurnedAway as refused:
@@ -145,12 +155,18 @@ class Proxy:
         except Hangup:
             pass
         else:
+            self._leave(sock)
             if isinstance(visitor, Cancel):
                 self._cancel(visitor)
             else:
                 self._connect(visitor)
+        self._leave(sock)
         with contextlib.suppress(OSError):
             sock.close()
+
+    def _leave(self, sock: socket.socket) -> None:
+        with self._visitors_lock:
+            self._visitors.discard(sock)
 
     def _cancel(self, request: Cancel) -> None:
         session = self._keys.get((request.pid, request.secret))
@@ -198,7 +214,9 @@ class Proxy:
                 PassiveSession(relay, recorder, statements).serve()
             else:
                 cancel = _Canceller(self._login, session)
-                ActiveSession(relay, recorder, self._policy, self._log, cancel, statements).serve()
+                ActiveSession(
+                    relay, recorder, self._policy, self._log, cancel, statements, self._numbers
+                ).serve()
         except Hangup:
             pass
         except Exception as fault:  # noqa: BLE001 - a thread has nobody to raise to: recorded, and rolled back

@@ -69,6 +69,14 @@ class Wire:
             else:
                 self._out[0] = head[sent:]
 
+    def drain(self, seconds: float) -> None:
+        """Send what waits, as far as the peer takes it within `seconds`: last words of the server."""
+        with contextlib.suppress(OSError):
+            self.sock.settimeout(seconds)
+            for rest in self._out:
+                self.sock.sendall(rest)
+        self._out.clear()
+
     def close(self) -> None:
         with contextlib.suppress(OSError):
             self.sock.shutdown(socket.SHUT_RDWR)
