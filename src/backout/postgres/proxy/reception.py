@@ -23,8 +23,9 @@ _LOGIN_SECONDS = 15.0
 
 @dataclass(frozen=True, slots=True)
 class Cancel:
-    """A CancelRequest: whose statement shall stop."""
+    """A CancelRequest: whose statement shall stop. The sender waits until `sock` is closed."""
 
+    sock: socket.socket
     pid: int
     secret: bytes = field(repr=False)
 
@@ -74,7 +75,7 @@ class Reception:
             for _ in range(4):  # GSS asked, TLS asked, startup; a peer that asks more is no client
                 code, body = _startup_packet(sock)
                 if code == _CANCEL:
-                    return Cancel(struct.unpack("!I", body[:4])[0], body[4:])
+                    return Cancel(sock, struct.unpack("!I", body[:4])[0], body[4:])
                 if code == _SSL and self.tls is not None and not isinstance(sock, ssl.SSLSocket):
                     sock.sendall(b"S")
                     sock = self.tls.context.wrap_socket(sock, server_side=True)

@@ -172,6 +172,7 @@ class Proxy:
         session = self._keys.get((request.pid, request.secret))
         if session is not None:
             upstream.cancel(self._login, session.pid, session.secret)
+        request.sock.close()
 
     def _connect(self, visitor: Arrival) -> None:
         try:
