@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 
@@ -35,5 +34,7 @@ def _ended(ended: SystemExit, *, as_json: bool) -> int:
     """The parser's own end: the code of the verb, or 2 for a mistake on the command line."""
     code = ended.code if isinstance(ended.code, int) else 0
     if code == USAGE and as_json:
+        import json
+
         print(json.dumps({"exit": USAGE, "error": "usage", "next": "backout --help"}))  # noqa: T201
     return code

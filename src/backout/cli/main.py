@@ -1,4 +1,4 @@
-"""All verbs under one roof. Each verb imports what it needs inside, so that the command line is quick."""
+"""All verbs under one roof. Each is imported when it is called, so that the command line is quick."""
 
 from __future__ import annotations
 
@@ -7,34 +7,38 @@ from typing import Annotated
 import typer
 
 from backout import __version__
-from backout.cli import (
-    approve,
-    close,
-    console,
-    contain,
-    copies,
-    demo,
-    doctor,
-    init,
-    kept,
-    postmortem,
-    propose,
-    rehearse,
-    schema,
-    show,
-    snapshot,
-    status,
-    verify,
-)
-from backout.cli import (
-    open as open_verb,
-)
-from backout.cli import (
-    run as run_verb,
+from backout.cli.lazy import Verb, group_of
+
+VERBS = (
+    Verb("init", "init:init", "Write backout.toml from what is found here."),
+    Verb("doctor", "doctor:doctor", "Check on a calm day that a back-out would work."),
+    Verb("open", "open:open_", "Begin an incident: what is the migration, what did it touch."),
+    Verb("propose", "propose:propose", "Rehearse the ways back on a proven copy, and propose."),
+    Verb("approve", "approve:approve", "Sign exactly what is printed, with your own SSH key."),
+    Verb("reject", "approve:reject", "Say no to the proposals of this round."),
+    Verb("withdraw", "approve:withdraw", "Take your own approval back; only before the run."),
+    Verb("run", "run:run", "Carry out the approved plan; every destroyed value is kept."),
+    Verb("resume", "run:resume", "Go on after a stop: looks first, and never repeats an effect."),
+    Verb("verify", "verify:verify", "Check history, schema, kept values and the validation plan."),
+    Verb("status", "status:status", "What is happening, who acts, what is safe, what is next."),
+    Verb("show", "show:show", "The runbook's condensed checklist with its evidence."),
+    Verb("sheet", "show:sheet", "The hand-over sheet: what holds, and the plain commands."),
+    Verb("diagnose", "show:diagnose", "What was captured when the down failed."),
+    Verb("close", "close:close", "Close an incident and destroy its copies; kept values stay."),
+    Verb("contain", "contain:contain", "Stop one job by a command, recorded with its way back."),
+    Verb("release", "contain:release", "Start a contained job again, by the recorded way back."),
+    Verb("copies", "copies:copies", "Every copy that backout holds: size, lease, source."),
+    Verb("rehearse", "rehearse:rehearse", "If this had to be backed out tonight: what would be lost."),
+    Verb("postmortem", "postmortem:postmortem", "Write the postmortem: Markdown and one HTML page."),
+    Verb("schema", "schema:schema", "Print a JSON Schema."),
+    Verb("demo", "demo:demo", "Rescue a real database from a real bad migration."),
+    Verb("snapshot", "snapshot:verbs", "Backup snapshots, and the proof that they restore."),
+    Verb("kept", "kept:verbs", "What a down destroyed, and its way back."),
 )
 
 application = typer.Typer(
     name="backout",
+    cls=group_of(VERBS),
     rich_markup_mode=None,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -60,33 +64,6 @@ def _options(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
+    from backout.cli import console
+
     console.chosen.color, console.chosen.ascii, console.chosen.quiet = color, ascii, quiet
-
-
-for _name, _verb in (
-    ("init", init.init),
-    ("doctor", doctor.doctor),
-    ("open", open_verb.open_),
-    ("propose", propose.propose),
-    ("approve", approve.approve),
-    ("reject", approve.reject),
-    ("withdraw", approve.withdraw),
-    ("run", run_verb.run),
-    ("resume", run_verb.resume),
-    ("verify", verify.verify),
-    ("status", status.status),
-    ("show", show.show),
-    ("sheet", show.sheet),
-    ("diagnose", show.diagnose),
-    ("close", close.close),
-    ("contain", contain.contain),
-    ("release", contain.release),
-    ("copies", copies.copies),
-    ("rehearse", rehearse.rehearse),
-    ("postmortem", postmortem.postmortem),
-    ("schema", schema.schema),
-    ("demo", demo.demo),
-):
-    application.command(_name)(_verb)
-application.add_typer(snapshot.verbs, name="snapshot")
-application.add_typer(kept.verbs, name="kept")
