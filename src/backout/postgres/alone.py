@@ -6,8 +6,10 @@ import time
 from dataclasses import dataclass
 
 import psycopg
+from psycopg.conninfo import make_conninfo
 
-from backout.postgres.connect import Session
+from backout.ports.migrator import Endpoint
+from backout.postgres.connect import Session, open_session
 
 LOCK_NOT_AVAILABLE = "55P03"
 
@@ -32,16 +34,49 @@ def run_alone(session: Session, statement: str, *, lock_timeout: float, statemen
 
     The role's own search path is used, because the statements of a migration rely on it.
     """
+    return _answered(session, (*_limits(lock_timeout, statement_timeout), statement))
+
+
+def run_through(
+    endpoint: Endpoint,
+    application_name: str,
+    statement: str,
+    *,
+    lock_timeout: float,
+    statement_timeout: float,
+) -> Alone:
+    """The same in a transaction of its own through a proxy, which keeps what the statement destroys."""
+    given = {
+        "host": endpoint.host,
+        "port": endpoint.port,
+        "dbname": endpoint.database,
+        "user": endpoint.user,
+        "password": endpoint.password,
+        "sslmode": "verify-ca" if endpoint.ca_file else "disable",
+        "sslrootcert": str(endpoint.ca_file) if endpoint.ca_file else "",
+    }
+    with open_session(make_conninfo("", **given), application_name) as session:
+        limits = _limits(lock_timeout, statement_timeout)
+        return _answered(session, (*limits, "BEGIN", statement, "COMMIT"))
+
+
+def _limits(lock_timeout: float, statement_timeout: float) -> tuple[str, ...]:
+    return (
+        "RESET search_path",
+        f"SET lock_timeout = {lock_timeout * 1000:.0f}",
+        f"SET statement_timeout = {statement_timeout * 1000:.0f}",
+    )
+
+
+def _answered(session: Session, statements: tuple[str, ...]) -> Alone:
     begun = time.monotonic()
+    answer = ""
     try:
-        session.execute("RESET search_path")
-        session.execute(
-            "SELECT pg_catalog.set_config('lock_timeout', %s, false),"
-            " pg_catalog.set_config('statement_timeout', %s, false)",
-            (f"{lock_timeout * 1000:.0f}ms", f"{statement_timeout * 1000:.0f}ms"),
-        )
-        session.execute(statement.encode())
+        for statement in statements:
+            answer = session.execute(statement.encode()).statusmessage or ""
     except psycopg.Error as error:
         message = error.diag.message_primary or str(error).strip().split("\n")[0]
         return Alone(time.monotonic() - begun, error.sqlstate or "08006", message)
+    if statements[-1] == "COMMIT" and answer != "COMMIT":
+        return Alone(time.monotonic() - begun, "40000", "COMMIT was answered with ROLLBACK")
     return Alone(time.monotonic() - begun)

@@ -14,10 +14,10 @@ from dataclasses import replace
 
 from backout.model.gate import Clearance
 from backout.model.loss import Loss
-from backout.model.plan import Keep, Plan, Rehearsal
+from backout.model.plan import Keep, Plan, Rehearsal, Strategy
 from backout.model.snapshot import Snapshot
 from backout.model.triage import Triage
-from backout.phases.rehearsal import decide
+from backout.phases.rehearsal import decide, finish
 from backout.phases.rehearsal.facts import Keeping, Pass, Reproduced, SchemaAfter
 from backout.phases.rehearsal.stage import Stage, server_of
 from backout.ports.migrator import ToolEnvironment, ToolResult
@@ -42,6 +42,9 @@ def rehearse(
 
     def perform(attempt: Attempt) -> Rehearsal:
         stage = Stage(world, server_of(world, copy), copy, found.identity.role, attempt.name)
+        if plan.strategy in (Strategy.F_CLEAN, Strategy.F_FINISH):
+            run.progress(f"{plan.strategy.value} runs on a clone")
+            return finish.rehearse(stage, found, plan, lambda at: _rehearse(run, at, found, plan, before_up))
         return _rehearse(run, stage, found, plan, before_up)
 
     return run.step(f"rehearsal.{plan.strategy.value}{again}", Rehearsal, perform)
@@ -246,6 +249,8 @@ def reproduce(run: Run, world: World, clearance: Clearance, copy: str) -> str:
     """Run a failed down again on a fresh clone; the failure it shows there, empty when it shows none."""
     proposal = clearance.permit.proposal
     plan = Plan(proposal.strategy, tuple(m.name for m in reversed(proposal.migrations)), 0)
+    if proposal.finish is not None:
+        return ""  # its failure names what is left; the next round rehearses from there
 
     def again(attempt: Attempt) -> Reproduced:
         stage = Stage(world, server_of(world, copy), copy, "", attempt.name)
