@@ -17,6 +17,7 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationError,
+    WithJsonSchema,
     model_validator,
 )
 
@@ -36,7 +37,11 @@ def seconds(value: object) -> object:
     return float(found.group(1)) * _UNITS[(found.group(2) or "s").replace("min", "m")]
 
 
-Span = Annotated[float, BeforeValidator(seconds)]
+Span = Annotated[
+    float,
+    BeforeValidator(seconds),
+    WithJsonSchema({"type": ["number", "string"], "title": "Span", "examples": ["200ms", "30s", "90d"]}),
+]
 
 
 class _Strict(BaseModel):
@@ -70,9 +75,9 @@ class Dsn(_Strict):
 class Dsns(_Strict):
     """One DSN is enough: observe and snapshot default to operate."""
 
-    operate: Dsn
-    observe: Dsn | None = None
-    snapshot: Dsn | None = None
+    operate: Dsn = Field(description="The role that runs the down and keeps the values.")
+    observe: Dsn | None = Field(None, description="A role that only reads; default: operate.")
+    snapshot: Dsn | None = Field(None, description="The role that dumps; default: operate.")
 
 
 class Migrations(_Strict):
@@ -80,32 +85,36 @@ class Migrations(_Strict):
 
     model_config = ConfigDict(extra="allow", frozen=True)
     tool: str = Field(description="node-pg-migrate, sql, alembic, or the name of an installed adapter.")
-    directory: str = "migrations"
+    directory: str = Field("migrations", description="Directory of the migration files, in the project.")
     project: str = Field(".", description="Directory in which the tool runs, relative to this file.")
 
 
 class SnapshotSettings(_Strict):
     """Where snapshots go and where they are restored to be proven."""
 
-    kinds: list[Literal["dump", "provider"]] = ["dump"]
+    kinds: list[Literal["dump", "provider"]] = Field(
+        ["dump"], description="Reserved; every snapshot that backout takes is a dump."
+    )
     store: str | None = Field(None, description="Directory of the store; default: <state>/store.")
     scratch: Dsn | None = Field(None, description="A server of yours for copies; default: a private one.")
-    scope: Literal["whole", "blast radius"] | None = None
+    scope: Literal["whole", "blast radius"] | None = Field(
+        None, description="How much a proof covers; default: whole up to 1 GB, above it the blast radius."
+    )
     jobs: int | None = Field(None, ge=1, description="Parallel dump and restore jobs; default: cores.")
 
 
 class CheckSettings(_Strict):
     """One check of the validation plan; exactly one of sql, regclass, http, command."""
 
-    sql: str | None = None
-    regclass: str | None = None
-    http: str | None = None
-    command: list[str] | None = None
+    sql: str | None = Field(None, description="One query; the first column of its first row is the answer.")
+    regclass: str | None = Field(None, description="Name of a table, index, ...; is it there?")
+    http: str | None = Field(None, description="URL that is asked three times, without following redirects.")
+    command: list[str] | None = Field(None, description="Program and arguments; its exit code is the answer.")
     expect: str | int | None = Field(None, description="`= 3`, `>= 184203`, `200`, `present`, ...")
     smoke: Literal["read", "write"] | None = Field(
         None, description="Marks an application smoke test; write only runs with allow_writes."
     )
-    timeout: Span = 10.0
+    timeout: Span = Field(10.0, description="How long one question may take.")
     settle: Span = Field(30.0, description="For smoke = write: how long the ETL may take.")
     insert: str | None = Field(
         None, description="smoke = write: SQL that inserts a marked row, RETURNING key."
@@ -124,47 +133,65 @@ class CheckSettings(_Strict):
 class Target(_Strict):
     """One database that can be backed out."""
 
-    environment: str
-    dsn: Dsns
-    migrations: Migrations
-    snapshot: SnapshotSettings = SnapshotSettings()
-    checks: dict[str, CheckSettings] = {}
+    environment: str = Field(description="production, staging, ...: which policy holds.")
+    dsn: Dsns = Field(description="Where the connection strings are read from.")
+    migrations: Migrations = Field(description="The migration tool.")
+    snapshot: SnapshotSettings = Field(SnapshotSettings(), description="Snapshots and scratch servers.")
+    checks: dict[str, CheckSettings] = Field(
+        {}, description="The validation plan, one table a check; an empty plan keeps the gate shut."
+    )
     allow_writes: bool = Field(False, description="Smoke tests may write a marked row.")
-    requires_confirmation: str | None = None
+    requires_confirmation: str | None = Field(
+        None, description="Reserved; approving always asks for the target's name."
+    )
 
 
 class BudgetSettings(_Strict):
-    lock_timeout: Span = 0.2
-    lock_patience: Span = 120.0
-    lock_attempts: int | None = Field(None, ge=1)
-    lock_hold: Span = 1.0
-    statement_timeout: Span = 600.0
-    connections: int = Field(8, ge=1)
-    disk: str | None = None
+    """Limits on what a run may ask of a production; they are part of what people approve."""
+
+    lock_timeout: Span = Field(0.2, description="The longest single wait for a lock.")
+    lock_patience: Span = Field(120.0, description="All waits for locks together; then the run stops safely.")
+    lock_attempts: int | None = Field(None, ge=1, description="Reserved; lock_patience bounds the tries.")
+    lock_hold: Span = Field(1.0, description="How long the down may hold its locks; then it is rolled back.")
+    statement_timeout: Span = Field(600.0, description="The longest single statement of the tool.")
+    connections: int = Field(8, ge=1, description="Connections that doctor wants to see free.")
+    disk: str | None = Field(None, description="Reserved; a reserve on the disk is kept without it.")
 
 
 class Kept(_Strict):
-    retention: Span = 90 * 86400.0
+    """Kept values; backout never drops them by itself."""
+
+    retention: Span = Field(90 * 86400.0, description="How long kept values are wanted. Nothing enforces it.")
 
 
 class Channels(_Strict):
-    terminal: bool = True
+    """Where notices go; every notice is in the journal too."""
+
+    terminal: bool = Field(True, description="Reserved; problems with a channel are said on the terminal.")
     file: str | None = Field(None, description="Notices are appended to this file.")
-    update_every: Span = 20 * 60.0
+    update_every: Span = Field(20 * 60.0, description="How often stakeholders are promised an update.")
 
 
 class PolicySettings(_Strict):
     """What the gate demands in one environment."""
 
-    approvals: list[Literal["sre", "owner", "any", "solo"]] = ["sre", "owner"]
-    requester_may_approve: bool = True
-    scope: Literal["whole", "blast radius", "recorded"] = "blast radius"
-    valid_for: Span = 4 * 3600.0
+    approvals: list[Literal["sre", "owner", "any", "solo"]] = Field(
+        ["sre", "owner"], description="One distinct person for each entry."
+    )
+    requester_may_approve: bool = Field(
+        True, description="Whether who asked for the proposal may fill one of the slots."
+    )
+    scope: Literal["whole", "blast radius", "recorded"] = Field(
+        "blast radius", description="The least that the proven snapshot has to cover."
+    )
+    valid_for: Span = Field(4 * 3600.0, description="How long a proposal may be approved and run.")
     solo: str | None = Field(None, description="For approvals = ['solo']: the one person, by name.")
 
 
 class PersonSettings(_Strict):
-    roles: list[Literal["sre", "owner"]] = []
+    """One enrolled person, under their name in allowed_signers."""
+
+    roles: list[Literal["sre", "owner"]] = Field([], description="As what they may approve.")
 
 
 class People(_Strict):
@@ -172,18 +199,20 @@ class People(_Strict):
 
     model_config = ConfigDict(extra="allow", frozen=True)
     __pydantic_extra__: dict[str, PersonSettings]
-    allowed_signers: str | None = None
+    allowed_signers: str | None = Field(
+        None, description="File of OpenSSH public keys; default: allowed_signers beside this file."
+    )
 
 
 class Settings(_Strict):
     """The whole of backout.toml."""
 
-    target: dict[str, Target] = {}
-    budgets: BudgetSettings = BudgetSettings()
-    kept: Kept = Kept()
-    people: People = People()
-    channels: Channels = Channels()
-    policy: dict[str, PolicySettings] = {}
+    target: dict[str, Target] = Field({}, description="One table for each database.")
+    budgets: BudgetSettings = Field(BudgetSettings(), description="Limits on a run.")
+    kept: Kept = Field(Kept(), description="Kept values.")
+    people: People = Field(People(), description="Who may approve.")
+    channels: Channels = Field(Channels(), description="Where notices go.")
+    policy: dict[str, PolicySettings] = Field({}, description="What the gate demands, by environment.")
 
     def policy_for(self, environment: str) -> PolicySettings:
         """The configured policy, else the default: two people, except on staging where anybody will do."""
