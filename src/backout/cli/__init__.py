@@ -31,9 +31,14 @@ def command_line(arguments: Sequence[str]) -> int:
 
 
 def _ended(ended: SystemExit, *, as_json: bool) -> int:
-    """The parser's own end: the code of the verb, or 2 for a mistake on the command line."""
+    """The parser's own end: the code of the verb, or 2 for a mistake on the command line.
+
+    A verb that ended with a code of its own has printed its document already.
+    """
+    import typer
+
     code = ended.code if isinstance(ended.code, int) else 0
-    if code == USAGE and as_json:
+    if code == USAGE and as_json and not isinstance(ended.__context__, typer.Exit):
         import json
 
         print(json.dumps({"exit": USAGE, "error": "usage", "next": "backout --help"}))  # noqa: T201
