@@ -82,6 +82,7 @@ class PutBackAsked:
     incident: Incident
     column: str
     into: str
+    """Live column; empty when whole rows are put back."""
     overwrite: bool
     forecast: PutBack
     message: str
@@ -100,6 +101,15 @@ def ask(desk: Desk, incident_id: str, column: str, *, overwrite: bool) -> PutBac
     following = f"backout kept put-back {incident.id} --column {column} --as NAME"
     forecast = _figures(incident.id, seen, following)
     return PutBackAsked(incident, old, into, overwrite, forecast, _message(incident, forecast, overwrite))
+
+
+def ask_rows(desk: Desk, incident_id: str, table: str) -> PutBackAsked:
+    """The forecast for whole rows of one table; only reads."""
+    incident = desk.incident(incident_id)
+    _after_the_run(desk, incident)
+    seen = kept_values.look_rows(desk.app.world(incident.target), incident.id, table, NAME)
+    forecast = _figures(incident.id, seen, f"backout kept put-back {incident.id} --rows {table} --as NAME")
+    return PutBackAsked(incident, table, "", False, forecast, _message(incident, forecast, False))
 
 
 def _after_the_run(desk: Desk, incident: Incident) -> None:
@@ -132,7 +142,10 @@ def put_back(desk: Desk, asked: PutBackAsked, person: str, how: How) -> PutBack:
         run = desk.story(asked.incident.id, prefix)
         run.decide("signed", {"person": person, "key": key, "column": f"{asked.column}={asked.into}"})
         world = desk.app.world(asked.incident.target)
-        done = story.put_back(run, world, asked.column, asked.into, overwrite=asked.overwrite)
+        if asked.into:
+            done = story.put_back(run, world, asked.column, asked.into, overwrite=asked.overwrite)
+        else:
+            done = story.put_rows_back(run, world, asked.column)
     return replace(_figures(asked.incident.id, done, ""), next=f"backout kept list {asked.incident.id}")
 
 

@@ -89,6 +89,9 @@ def export(
 def put_back(
     incident: IncidentArgument = None,
     column: Annotated[str, typer.Option("--column", help="OLD=NEW: the kept column and the live one.")] = "",
+    rows: Annotated[
+        str, typer.Option("--rows", help="Instead: whole rows of this table that were deleted.")
+    ] = "",
     person: Annotated[str, typer.Option("--as", help="Who signs: a name enrolled in allowed_signers.")] = "",
     key: Annotated[Path | None, typer.Option(help="Private key file; else the ssh-agent.")] = None,
     signature: Annotated[Path | None, typer.Option(help="A signature made by ssh-keygen -Y sign.")] = None,
@@ -103,7 +106,11 @@ def put_back(
     from backout.render.screens import put_back_forecast_screen, put_back_screen
 
     desk = at_desk(config, person or None)
-    asked = kept.ask(desk, incident_or_only(desk, incident), column, overwrite=overwrite)
+    incident_id = incident_or_only(desk, incident)
+    if rows:
+        asked = kept.ask_rows(desk, incident_id, rows)
+    else:
+        asked = kept.ask(desk, incident_id, column, overwrite=overwrite)
     if not person:
         forecast = asked.forecast
         emit(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from psycopg import sql
 
 from backout.errors import Refused
+from backout.model.plan import KeepHow
 from backout.postgres.connect import Session
 from backout.postgres.names import KEPT_SCHEMA, STATE_SCHEMA, qualified
 
@@ -75,11 +76,29 @@ def values_of(session: Session, kept: KeptTable) -> tuple[tuple[str, int], ...]:
     if not wanted:
         return ()
     query = sql.SQL("SELECT {} FROM {}").format(
-        sql.SQL(", ").join(sql.SQL("count({})").format(sql.Identifier(c)) for c in wanted), kept.where
+        sql.SQL(", ").join(_counted(kept, column) for column in wanted), kept.where
     )
     row = session.execute(query).fetchone()
     assert row is not None
-    return tuple(zip(wanted, row, strict=True))
+    return tuple((column, count) for column, count in zip(wanted, row, strict=True) if count)
+
+
+def _counted(kept: KeptTable, column: str) -> sql.Composable:
+    """Values of one column: of a changed row only the cells that changed (NULL before counts too)."""
+    name = sql.Identifier(column)
+    if kept.how != KeepHow.CHANGED_ROWS:
+        return sql.SQL("count({})").format(name)
+    return sql.SQL(
+        "count(*) FILTER (WHERE (backout_op = 'D' AND {} IS NOT NULL)"
+        " OR (backout_op = 'U' AND {} = ANY(backout_changed)))"
+    ).format(name, sql.Literal(column))
+
+
+def _holds(kept: KeptTable, column: str) -> sql.Composable:
+    """Which kept rows hold a value of this column that can go back onto a live row."""
+    if kept.how != KeepHow.CHANGED_ROWS:
+        return sql.SQL("k.{} IS NOT NULL").format(sql.Identifier(column))
+    return sql.SQL("k.backout_op = 'U' AND {} = ANY(k.backout_changed)").format(sql.Literal(column))
 
 
 def sample(session: Session, kept: KeptTable, limit: int) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
@@ -163,7 +182,7 @@ def forecast(session: Session, kept: KeptTable, column: str, to: Destination, *,
                   count(*) FILTER (WHERE t.{key} IS NULL),
                   count(*) FILTER (WHERE t.{column} IS NOT NULL AND {same}),
                   count(*) FILTER (WHERE t.{column} IS NOT NULL AND NOT {same})
-           FROM {kept} k LEFT JOIN {table} t ON {join} WHERE k.{old} IS NOT NULL"""
+           FROM {kept} k LEFT JOIN {table} t ON {join} WHERE {holds}"""
     ).format(**_parts(kept, column, to))
     row = session.execute(query).fetchone()
     assert row is not None
@@ -180,6 +199,7 @@ def _parts(kept: KeptTable, column: str, to: Destination) -> dict[str, sql.Compo
         "old": sql.Identifier(column),
         "type": sql.SQL(to.type),
         "kept": kept.where,
+        "holds": _holds(kept, column),
         "table": sql.SQL(to.relation),
         "join": sql.SQL(" AND ").join(joins),
         # Compared as text: json, point and others have no equality.
@@ -203,7 +223,7 @@ def put_back(
     guard = sql.SQL("") if overwrite else sql.SQL("AND t.{} IS NULL").format(sql.Identifier(to.column))
     statement = sql.SQL(
         """UPDATE {table} t SET {column} = k.{old}::{type} FROM {kept} k
-           WHERE {join} AND k.{old} IS NOT NULL AND ({same}) IS NOT TRUE {guard}
+           WHERE {join} AND {holds} AND ({same}) IS NOT TRUE {guard}
              AND k.ctid >= {low} AND k.ctid < {high}"""
     )
     for number in range(total):
@@ -244,8 +264,57 @@ def _mark_once(session: Session, key: str) -> bool:
     return done.rowcount == 1
 
 
-def put_rows_back(session: Session, kept: KeptTable, to: str) -> int:
-    """Insert kept whole rows whose key is free again; columns that the live table has. Returns rows."""
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Whole rows that were kept: how many, and how many keys are free to take them back."""
+
+    kept: int
+    free: int
+
+
+def rows_forecast(session: Session, kept: KeptTable, to: str) -> Rows:
+    """What `put_rows_back` would do now; only reads."""
+    joins = [sql.SQL("t.{} = k.{}").format(sql.Identifier(c), sql.Identifier(c)) for c in kept.key]
+    query = sql.SQL(
+        "SELECT count(*), count(*) FILTER (WHERE NOT EXISTS (SELECT FROM {} t WHERE {})) FROM {} k WHERE {}"
+    ).format(sql.SQL(to), sql.SQL(" AND ").join(joins), kept.where, _gone(kept))
+    row = session.execute(query).fetchone()
+    assert row is not None
+    return Rows(*row)
+
+
+def _gone(kept: KeptTable) -> sql.Composable:
+    return sql.SQL("k.backout_op = 'D'" if kept.how == KeepHow.CHANGED_ROWS else "true")
+
+
+def with_live_key(session: Session, kept: KeptTable) -> KeptTable:
+    """The kept table with a key to tell its rows apart: its own, else the live table's primary key where
+    all of that is kept."""
+    if kept.key:
+        return kept
+    rows = session.execute(
+        """SELECT a.attname::text FROM pg_catalog.pg_index i
+           JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY(i.indkey)
+           WHERE i.indrelid = pg_catalog.to_regclass(%s) AND i.indisprimary ORDER BY a.attnum""",
+        (kept.relation,),
+    ).fetchall()
+    key = tuple(row[0] for row in rows)
+    return replace(kept, key=key) if set(key) <= set(kept.columns) else kept
+
+
+def live_table(session: Session, kept: KeptTable) -> str:
+    """The qualified name of the table today; raises `Refused` when it is gone or has no key."""
+    if not kept.key:
+        raise Refused(
+            f"{kept.relation} has no key: rows cannot be told apart",
+            intact="the kept values",
+            next="backout kept export",
+        )
+    return destination(session, kept, kept.key[0]).relation
+
+
+def put_rows_back(session: Session, kept: KeptTable, to: str, mark: str) -> int:
+    """Insert kept whole rows whose key is free, in the columns that the live table has; once per mark."""
     live = session.execute(
         """SELECT a.attname::text FROM pg_catalog.pg_attribute a
            WHERE a.attrelid = %s::pg_catalog.regclass AND a.attnum > 0 AND NOT a.attisdropped
@@ -256,11 +325,8 @@ def put_rows_back(session: Session, kept: KeptTable, to: str) -> int:
     names = [c for c in dict.fromkeys((*kept.key, *kept.columns)) if c in there]
     columns = sql.SQL(", ").join(map(sql.Identifier, names))
     query = sql.SQL(
-        "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {} ON CONFLICT DO NOTHING"
-    ).format(
-        sql.SQL(to),
-        columns,
-        columns,
-        kept.where,
-    )
-    return session.execute(query).rowcount
+        "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {} k WHERE {} ON CONFLICT DO NOTHING"
+    ).format(sql.SQL(to), columns, columns, kept.where, _gone(kept))
+    _ensure_marks(session)
+    with session.transaction():
+        return session.execute(query).rowcount if _mark_once(session, mark) else 0

@@ -58,8 +58,7 @@ def _down(
     sight = _see(world, proposal, attempt.name)
     _raise_if_untouched(world, proposal, ran, sight)
     outcome = decide.outcome(sight, proposal)
-    kept_columns = _kept(world, proposal, attempt.name)
-    values = sum(column.values for column in kept_columns)
+    kept_columns, values = _kept(world, proposal, attempt.name)
     return Execution(
         strategy=proposal.strategy.value,
         outcome=outcome,
@@ -135,8 +134,10 @@ def _look_first(run: Run, world: World, proposal: Proposal, attempt: Attempt) ->
             return None
         case Recovery.DONE:
             run.progress("the down happened once and is not repeated")
-            columns = _kept(world, proposal, attempt.name)
-            return decide.found_done(proposal, columns, world.now().isoformat(timespec="milliseconds"))
+            columns, values = _kept(world, proposal, attempt.name)
+            return decide.found_done(
+                proposal, columns, values, world.now().isoformat(timespec="milliseconds")
+            )
         case Recovery.FINISH_HISTORY | Recovery.UNKNOWN as recovery:
             raise _by_hand(world, proposal, recovery)
 
@@ -212,16 +213,19 @@ def _raise_if_untouched(world: World, proposal: Proposal, ran: ToolRun, sight: S
         )
 
 
-def _kept(world: World, proposal: Proposal, name: str) -> tuple[KeptColumn, ...]:
+def _kept(world: World, proposal: Proposal, name: str) -> tuple[tuple[KeptColumn, ...], int]:
+    """Every kept column, and all kept values as the manifest counted them inside the down's transaction."""
     with world.databases.operate(name) as session:
-        return tuple(
+        tables = kept.tables(session, proposal.incident)
+        columns = tuple(
             KeptColumn(
                 *(table.relation, column, values, table.rows, table.key, table.lsn),
                 f"backout_kept.{table.table}",
             )
-            for table in kept.tables(session, proposal.incident)
+            for table in tables
             for column, values in kept.values_of(session, table)
         )
+    return columns, sum(table.values for table in tables)
 
 
 def failure(incident: str, done: Execution, reproduced: str) -> BackoutError:

@@ -21,9 +21,8 @@ def untouched(proposal: Proposal) -> int:
     return proposal.untouched_tables
 
 
-def found_done(proposal: Proposal, columns: tuple[KeptColumn, ...], at: str) -> Execution:
+def found_done(proposal: Proposal, columns: tuple[KeptColumn, ...], values: int, at: str) -> Execution:
     """The result of a down that an earlier process committed."""
-    values = sum(column.values for column in columns)
     return Execution(
         strategy=proposal.strategy.value,
         outcome=Outcome.BACKED_OUT,

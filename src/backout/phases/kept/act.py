@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from backout.errors import ConfigurationError, Refused
 from backout.model.execution import KeptColumn
-from backout.ports.run import Run
+from backout.model.plan import KeepHow
+from backout.ports.run import Attempt, Run
 from backout.ports.world import Session, World
 from backout.postgres import kept
 from backout.postgres.activity import ddl_in_progress
@@ -122,3 +123,42 @@ def _watch_out(world: World, session: Session, incident: str) -> None:
             intact="the kept values",
             next=f"backout verify {incident}",
         )
+
+
+def look_rows(world: World, incident: str, relation: str, name: str) -> PutBackDone:
+    """The forecast for whole rows of one table; only reads."""
+    with world.databases.operate(name) as session:
+        table = _rows_of(session, incident, relation)
+        to = kept.live_table(session, table)
+        seen = kept.rows_forecast(session, table, to)
+    return PutBackDone(f"rows of {table.relation}", to, seen.free, 0, seen.kept - seen.free, 0)
+
+
+def put_rows_back(run: Run, world: World, incident: str, relation: str) -> PutBackDone:
+    """Insert whole rows that the down deleted, where their key is free; once."""
+
+    def write(attempt: Attempt) -> PutBackDone:
+        expected = look_rows(world, incident, relation, attempt.name)
+        with world.databases.operate(attempt.name) as session:
+            table = _rows_of(session, incident, relation)
+            _watch_out(world, session, incident)
+            to = kept.live_table(session, table)
+            kept.put_rows_back(session, table, to, f"{incident}/{attempt.key}/rows")
+        return expected
+
+    return run.step("write", PutBackDone, write)
+
+
+def _rows_of(session: Session, incident: str, relation: str) -> kept.KeptTable:
+    """The kept table with whole rows of `relation`; raises `ConfigurationError` naming what there is."""
+    whole = [t for t in kept.tables(session, incident) if t.how != KeepHow.COLUMNS]
+    fitting = [t for t in whole if t.relation in (relation, f"public.{relation}")]
+    if len(fitting) != 1:
+        there = ", ".join(t.relation for t in whole) or "none"
+        raise ConfigurationError(
+            f"no whole rows of {relation} are kept",
+            where=incident,
+            intact="the kept values",
+            next=f"rows are kept of: {there}",
+        )
+    return kept.with_live_key(session, fitting[0])

@@ -46,12 +46,12 @@ def filled_by_up(found: Triage) -> frozenset[tuple[str, str]] | None:
                 if not effect.column:
                     return None
                 filled.add((_qualified(effect.table), effect.column))
-    return frozenset(filled) if found.up else None
+    return frozenset(filled) if found.up_known else None
 
 
 def written_by_up(found: Triage) -> frozenset[str] | None:
     """Tables whose rows or cells the up may have destroyed while it left them standing; None = unknown."""
-    if not found.up or any(s.klass is StatementClass.DYNAMIC for s in found.up):
+    if not found.up_known or any(s.klass is StatementClass.DYNAMIC for s in found.up):
         return None
     kinds = (EffectKind.UPDATE, EffectKind.DELETE, EffectKind.TRUNCATE, EffectKind.ALTER_TYPE)
     return frozenset(
@@ -74,7 +74,7 @@ def unknown_losses_of_up(found: Triage) -> tuple[Loss, ...]:
     An UPDATE of a column that the same up added destroys nothing. Statements that could not be captured
     at all make one line for the whole migration.
     """
-    if not found.up:
+    if not found.up_known:
         return (_unknown(found.offending[-1], "", LossKind.VALUES_CHANGED),) if found.offending else ()
     new_columns = created_by_up(found)
     made: set[str] = set()

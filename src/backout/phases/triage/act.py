@@ -82,6 +82,7 @@ def _record(
         collateral=named.collateral,
         partly_applied=named.partly or half.broke_off,
         damaged=half.damaged,
+        up_known=captured.up_known,
     )
 
 

@@ -50,6 +50,8 @@ class Captured:
     how: str
     stuck: tuple[str, ...] = ()
     """Statements of the down that do not run as things are: what they take is gone already."""
+    up_known: bool = False
+    """The up ran to its end there: `up` is all that it changes, also when that is nothing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,7 +76,7 @@ def up_and_down(at: Bench, count: int) -> Captured:
             (), down, "down captured on a schema-only copy; it failed there, so the up is unknown", stuck
         )
     up, _ = _until(at, lambda: _apply(at, count), lambda: len(at.applied()) >= before)
-    return Captured(up, down, "captured on a schema-only copy", stuck)
+    return Captured(up, down, "captured on a schema-only copy", stuck, len(at.applied()) >= before)
 
 
 def half_of(captured: Captured, schema: Schema, invalid: Sequence[InvalidIndex]) -> Half:
