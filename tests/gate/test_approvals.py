@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from backout.model.check import CheckState
 from backout.model.gate import Policy
 from backout.model.people import Approval, Role
-from backout.phases.gate.approvals import decide, missing_slots
+from backout.phases.gate.approvals import decide, missing_slots, second_reading_due
 
 PRODUCTION = Policy("production")
 STRICT = Policy("production", requester_may_approve=False)
@@ -50,6 +52,22 @@ def test_on_staging_anybody_enrolled_will_do():
 def test_the_order_of_approvals_does_not_matter():
     both = approval("jonas", Role.SRE), approval("priya", Role.OWNER)
     assert missing_slots(PRODUCTION, both, "x") == missing_slots(PRODUCTION, both[::-1], "x") == ()
+
+
+ALONE = Policy("production", approvals=("solo",), solo="mara")
+
+
+def test_a_policy_of_one_person_names_that_person():
+    assert missing_slots(ALONE, (approval("mara", Role.SRE),), "mara") == ()
+    assert missing_slots(ALONE, (approval("ben", Role.SRE),), "mara") == ("solo",)
+
+
+def test_who_approves_alone_reads_twice_two_minutes_apart():
+    begun = datetime(2026, 11, 22, 3, 0, tzinfo=UTC)
+    assert second_reading_due(ALONE, None, begun) is None
+    assert second_reading_due(ALONE, begun, begun + timedelta(seconds=30)) == 90
+    assert second_reading_due(ALONE, begun, begun + timedelta(seconds=121)) == 0
+    assert second_reading_due(PRODUCTION, None, begun) == 0
 
 
 people = st.sampled_from(["ann", "ben", "cy"])

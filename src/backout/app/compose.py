@@ -139,6 +139,7 @@ class Application:
                 policy.requester_may_approve,
                 policy.scope,
                 policy.valid_for / 3600,
+                policy.solo or "",
             ),
             budgets=Budgets(
                 budgets.lock_timeout, budgets.lock_patience, budgets.lock_hold, budgets.statement_timeout

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from backout.app.desk import Desk
@@ -14,7 +15,7 @@ from backout.model.gate import Proposals
 from backout.model.incident import Incident
 from backout.model.people import Approval, Person, Role
 from backout.model.plan import Proposal, Verdict
-from backout.phases.gate.approvals import missing_slots
+from backout.phases.gate.approvals import SOLO_PAUSE_SECONDS, missing_slots, second_reading_due
 from backout.ports.people import People
 from backout.records import codec
 from backout.render.screens.approve import signing_message
@@ -123,9 +124,31 @@ def _role_for(person: Person, given: tuple[Approval, ...]) -> Role:
 
 def sign(desk: Desk, asked: ToSign, how: How) -> Approved:
     """Obtain the signature, check it, and record the approval. Runs nothing."""
+    _second_reading(desk, asked)
     people = desk.app.people()
     approval = _signed(people, asked, how)
     return record(desk, asked.incident, asked.proposal, approval)
+
+
+def _second_reading(desk: Desk, asked: ToSign) -> None:
+    """Who approves alone reads twice, two minutes apart; the first reading signs nothing."""
+    readings = [
+        datetime.fromisoformat(e.at)
+        for e in desk.signals(asked.incident, "reading")
+        if e.body.get("person") == asked.person and e.body.get("digest") == asked.digest
+    ]
+    policy = desk.app.world(asked.proposal.target_name).policy
+    due = second_reading_due(policy, min(readings, default=None), datetime.now(UTC))
+    if due is None:
+        desk.signal(asked.incident, "reading", {"person": asked.person, "digest": asked.digest})
+        due = SOLO_PAUSE_SECONDS
+    if due > 0:
+        raise Waiting(
+            f"one person approves here: read it again, and sign in {due:.0f} s",
+            where=asked.proposal.target_name,
+            intact="everything; nothing was signed",
+            next=f"backout approve {asked.incident} --as {asked.person}",
+        )
 
 
 def _signed(people: People, asked: ToSign, how: How) -> Approval:

@@ -113,6 +113,7 @@ class TerminalTeller:
         say(f"  {_mark(mark)} {key}{detail}  {took:.1f} s")
 
     def notice(self, text: str, audience: str, head: Entry) -> None:
+        say(f"    told {audience}: {text.strip().splitlines()[0]}")
         self._deliver(text, audience, head)
 
 

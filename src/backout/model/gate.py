@@ -21,6 +21,8 @@ class Policy:
     """The requester may hold at most one of the slots; False: none."""
     scope: str = "blast radius"
     proposal_hours: float = 4.0
+    solo: str = ""
+    """For a policy of one person: who that is, named on a calm day."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from itertools import permutations
 
 from backout.model.check import Check, CheckState
@@ -39,22 +40,36 @@ def missing_slots(policy: Policy, approvals: Sequence[Approval], requested_by: s
     best: tuple[str, ...] = policy.approvals
     candidates: list[Approval | None] = [*usable, *([None] * len(policy.approvals))]
     for chosen in permutations(candidates[:8], len(policy.approvals)):
-        unfilled = _unfilled(policy.approvals, chosen)
+        unfilled = _unfilled(policy, chosen)
         if len(unfilled) < len(best):
             best = unfilled
     return best
 
 
-def _unfilled(slots: Sequence[str], chosen: Sequence[Approval | None]) -> tuple[str, ...]:
+def _unfilled(policy: Policy, chosen: Sequence[Approval | None]) -> tuple[str, ...]:
     people: set[str] = set()
     empty = []
-    for slot, approval in zip(slots, chosen, strict=True):
-        if approval is None or approval.person in people or not _fits(slot, approval):
+    for slot, approval in zip(policy.approvals, chosen, strict=True):
+        if approval is None or approval.person in people or not _fits(policy, slot, approval):
             empty.append(slot)
         else:
             people.add(approval.person)
     return tuple(empty)
 
 
-def _fits(slot: str, approval: Approval) -> bool:
-    return slot in ("any", "solo") or slot == approval.role.value
+def _fits(policy: Policy, slot: str, approval: Approval) -> bool:
+    if slot == "solo":
+        return approval.person == policy.solo
+    return slot == "any" or slot == approval.role.value
+
+
+def second_reading_due(policy: Policy, first_read: datetime | None, now: datetime) -> float | None:
+    """Seconds until a person who approves alone may sign: they read the loss a second time after a pause.
+
+    0 = now; None = this is the first reading. Policies of several people have no pause.
+    """
+    if "solo" not in policy.approvals:
+        return 0.0
+    if first_read is None:
+        return None
+    return max(0.0, SOLO_PAUSE_SECONDS - (now - first_read).total_seconds())
