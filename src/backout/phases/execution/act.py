@@ -11,10 +11,10 @@ import time
 from collections.abc import Callable
 
 from backout.errors import BackoutError, HandedOver, LockNotGranted, Refused, Stopped
-from backout.model.execution import Diagnostics, Execution, KeptColumn, Outcome
+from backout.model.execution import Diagnostics, Execution, Outcome
 from backout.model.gate import Clearance
 from backout.model.plan import Proposal
-from backout.phases.execution import decide, diagnose
+from backout.phases.execution import completing, decide, diagnose, finish, looks
 from backout.phases.execution.facts import Sight
 from backout.ports.migrator import Observation, Recovery, ToolEnvironment, ToolResult
 from backout.ports.run import Attempt, Run, Standing
@@ -22,23 +22,23 @@ from backout.ports.world import World
 from backout.postgres import activity, kept
 from backout.postgres.catalog import portable_digest, read_schema
 from backout.postgres.proxy.kept_tables import ensure_schema
-from backout.postgres.proxy.policy import GatePlan, KeepPlan, LockWait, Policy
+from backout.postgres.proxy.policy import GatePlan, KeepPlan, Policy
 from backout.postgres.through_proxy import ToolRun, drive
-
-_ORPHAN_SECONDS = 30.0
-
 
 STEP = "execution.down"
 
 
 def begun(run: Run) -> bool:
     """Whether a down was begun and its end is known, or is in doubt."""
-    return run.standing(STEP) is not Standing.NEW
+    first = f"{finish.STEPS}.1"
+    return run.standing(STEP) is not Standing.NEW or run.standing(first) is not Standing.NEW
 
 
 def carry_out(run: Run, world: World, clearance: Clearance, allowed: Callable[[], Clearance]) -> Execution:
     """The down, once. A resumed step looks first and never repeats an effect; when nothing had happened,
     `allowed` asks the gate again before anything does."""
+    if clearance.permit.proposal.finish is not None:
+        return finish.carry_out(run, world, clearance, allowed, STEP, _down)
     return run.step(STEP, Execution, lambda attempt: _down(run, world, clearance, allowed, attempt))
 
 
@@ -58,7 +58,7 @@ def _down(
     sight = _see(world, proposal, attempt.name)
     _raise_if_untouched(world, proposal, ran, sight)
     outcome = decide.outcome(sight, proposal)
-    kept_columns, values = _kept(world, proposal, attempt.name)
+    kept_columns, values = looks.kept_columns(world, proposal, attempt.name)
     return Execution(
         strategy=proposal.strategy.value,
         outcome=outcome,
@@ -88,8 +88,8 @@ def _through_proxy(run: Run, world: World, proposal: Proposal, attempt: Attempt)
         keep=KeepPlan(proposal.keeps, run.incident, rewrites=proposal.rewrites),
         gate=GatePlan(proposal.attributes_after, (history,)),
         budgets=proposal.budgets,
-        blockers=lambda pid: _blockers(world, pid, attempt.name),
-        on_wait=lambda wait: _told(run, wait),
+        blockers=lambda pid: looks.blockers(world, pid, attempt.name),
+        on_wait=lambda wait: looks.told(run, wait),
     )
     deadline = proposal.budgets.statement_timeout + proposal.budgets.lock_patience
 
@@ -97,20 +97,6 @@ def _through_proxy(run: Run, world: World, proposal: Proposal, attempt: Attempt)
         return world.migrator.unapply(len(proposal.migrations), environment, deadline)
 
     return drive(world.migrator, unapply, world.databases.operate_dsn(), policy, attempt.name)
-
-
-def _blockers(world: World, pid: int, name: str) -> tuple[int, ...]:
-    try:
-        with world.databases.observe(name) as session:
-            return activity.blocking(session, pid)
-    except BackoutError:
-        return ()
-
-
-def _told(run: Run, wait: LockWait) -> str | None:
-    holders = ", ".join(f"pid {pid}" for pid in wait.holders) or "a session that is gone by now"
-    run.progress(f"waits for a lock, try {wait.attempt}, {wait.waited:.0f} s; held by {holders}")
-    return None
 
 
 def _see(world: World, proposal: Proposal, name: str) -> Sight:
@@ -127,14 +113,14 @@ def _see(world: World, proposal: Proposal, name: str) -> Sight:
 
 def _look_first(run: Run, world: World, proposal: Proposal, attempt: Attempt) -> Execution | None:
     """What an earlier attempt left behind: None = nothing happened, the attempt may go on."""
-    _end_orphans(run, world, proposal, attempt)
+    looks.end_orphans(run, world, proposal)
     sight = _see(world, proposal, attempt.name)
     match world.migrator.recover(_observation(sight, proposal)):
         case Recovery.REPEAT:
             return None
         case Recovery.DONE:
             run.progress("the down happened once and is not repeated")
-            columns, values = _kept(world, proposal, attempt.name)
+            columns, values = looks.kept_columns(world, proposal, attempt.name)
             return decide.found_done(
                 proposal, columns, values, world.now().isoformat(timespec="milliseconds")
             )
@@ -148,27 +134,6 @@ def _observation(sight: Sight, proposal: Proposal) -> Observation:
         schema_is_before=sight.schema == proposal.schema_fingerprint,
         schema_is_after=sight.schema == proposal.expected_schema,
     )
-
-
-def _end_orphans(run: Run, world: World, proposal: Proposal, attempt: Attempt) -> None:
-    """A killed client does not stop its server session: end ours, and wait until none is left."""
-    pattern = f"backout/{proposal.incident}/%"
-    begun = time.monotonic()
-    while True:
-        with world.databases.operate("backout/look") as session:
-            left = activity.sessions_named(session, pattern)
-            if not left:
-                return
-            run.progress(f"ending {len(left)} session(s) of an earlier attempt")
-            activity.end_own_sessions(session, pattern)
-        if time.monotonic() - begun > _ORPHAN_SECONDS:
-            raise Stopped(
-                f"a session of an earlier attempt does not end: pid {left[0]}",
-                where=world.target,
-                intact="unknown until it has ended",
-                next=f"backout resume {proposal.incident}",
-            )
-        time.sleep(0.2)
 
 
 def _by_hand(world: World, proposal: Proposal, recovery: Recovery) -> HandedOver:
@@ -213,26 +178,13 @@ def _raise_if_untouched(world: World, proposal: Proposal, ran: ToolRun, sight: S
         )
 
 
-def _kept(world: World, proposal: Proposal, name: str) -> tuple[tuple[KeptColumn, ...], int]:
-    """Every kept column, and all kept values as the manifest counted them inside the down's transaction."""
-    with world.databases.operate(name) as session:
-        tables = kept.tables(session, proposal.incident)
-        columns = tuple(
-            KeptColumn(
-                *(table.relation, column, values, table.rows, table.key, table.lsn),
-                f"backout_kept.{table.table}",
-            )
-            for table in tables
-            for column, values in kept.values_of(session, table)
-        )
-    return columns, sum(table.values for table in tables)
-
-
 def failure(incident: str, done: Execution, reproduced: str) -> BackoutError:
     """The error of a down that failed: evidence is recorded, the round is over.
 
     `reproduced` is what a fresh copy showed; empty = it did not fail there.
     """
+    if done.strategy.startswith("F"):
+        return completing.failure(incident, done)
     found = done.diagnostics or Diagnostics("", "", "the tool ended without saying why", "", ())
     state = f" ({found.sqlstate})" if found.sqlstate else ""
     copy = "a fresh copy fails too" if reproduced else "a fresh copy does not show it"

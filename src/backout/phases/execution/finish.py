@@ -11,23 +11,23 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from backout.errors import BackoutError, LockNotGranted, Refused, Stopped
-from backout.model.execution import Diagnostics, Execution, Outcome
+from backout.errors import LockNotGranted, Refused, Stopped
+from backout.model.execution import Execution
 from backout.model.gate import Clearance
 from backout.model.plan import Finish, Proposal, ToolVerb
-from backout.phases.execution import diagnose, looks
+from backout.phases.execution import completing, looks
 from backout.ports.migrator import ToolEnvironment, ToolResult
 from backout.ports.run import Attempt, Run
 from backout.ports.world import World
 from backout.postgres.alone import LOCK_NOT_AVAILABLE, Alone, run_alone, run_through
 from backout.postgres.builds import builds, holders
-from backout.postgres.catalog import Schema, portable_digest, read_schema
+from backout.postgres.catalog import Schema, read_schema
 from backout.postgres.names import qualified
 from backout.postgres.presence import find_index, find_table, happened, tellable
 from backout.postgres.proxy.kept_tables import ensure_schema
 from backout.postgres.proxy.policy import GatePlan, KeepPlan, Policy
 from backout.postgres.remedies import drop_index
-from backout.postgres.through_proxy import ToolRun, drive
+from backout.postgres.through_proxy import drive
 from backout.sql.effects import effects
 from backout.sql.facts import EffectKind
 from backout.sql.names import split_qualified
@@ -50,15 +50,6 @@ class Sent:
     waited: float
 
 
-@dataclass(frozen=True, slots=True)
-class Sight:
-    """The target as it is: does the history list the migration, and which schema is it."""
-
-    listed: bool
-    schema: str
-    invalid: tuple[str, ...]
-
-
 def carry_out(
     run: Run, world: World, clearance: Clearance, allowed: Callable[[], Clearance], step: str, down: Down
 ) -> Execution:
@@ -67,16 +58,30 @@ def carry_out(
     proposal = clearance.permit.proposal
     plan = _plan(proposal)
     for number, statement in enumerate(plan.steps, 1):
-        run.step(
-            f"{STEPS}.{number}",
-            Sent,
-            lambda attempt, s=statement, n=number: _send(run, world, proposal, s, attempt, allowed if n == 1 else None),
-        )
+        ask = allowed if number == 1 else lambda: clearance
+        _step(run, world, proposal, number, statement, ask)
     if plan.verb is ToolVerb.DOWN:
         between = replace(proposal, schema_fingerprint=plan.schema_between)
         cleared = replace(clearance, permit=replace(clearance.permit, proposal=between))
         return run.step(step, Execution, lambda attempt: down(run, world, cleared, lambda: cleared, attempt))
-    return run.step(step, Execution, lambda attempt: _end(run, world, proposal, attempt))
+
+    def clean_again(attempt: Attempt) -> None:
+        for statement in plan.steps:
+            _send(run, world, proposal, statement, attempt, lambda: clearance)
+
+    return run.step(
+        step,
+        Execution,
+        lambda attempt: completing.end(run, world, proposal, plan, attempt, lambda: clean_again(attempt)),
+    )
+
+
+def _step(
+    run: Run, world: World, proposal: Proposal, number: int, statement: str, ask: Callable[[], Clearance]
+) -> Sent:
+    return run.step(
+        f"{STEPS}.{number}", Sent, lambda attempt: _send(run, world, proposal, statement, attempt, ask)
+    )
 
 
 def _plan(proposal: Proposal) -> Finish:
@@ -90,9 +95,9 @@ def _send(
     proposal: Proposal,
     statement: str,
     attempt: Attempt,
-    allowed: Callable[[], Clearance] | None,
+    ask: Callable[[], Clearance],
 ) -> Sent:
-    """One statement, unless its effect is there. `allowed` asks the gate again when nothing had happened."""
+    """One statement, unless its effect is there. `ask` asks the gate again when nothing had happened."""
     if attempt.in_doubt:
         looks.end_orphans(run, world, proposal)
     _wait_for_builds(run, world, proposal, statement, attempt.name)
@@ -101,14 +106,16 @@ def _send(
         run.progress(f"done already: {statement}")
         return Sent(statement, "found done", 0.0, 0.0)
     _refuse_if_valid_now(world, proposal, statement, schema)
-    if attempt.in_doubt and allowed is not None:
-        allowed()
+    if attempt.in_doubt:
+        ask()
     begun = time.monotonic()
     run.progress(statement)
     for leftover in _leftovers(statement, schema):
         _patiently(run, world, proposal, leftover, attempt.name)
     one = _patiently(run, world, proposal, statement, attempt.name)
-    return Sent(statement, "executed", round(one.seconds, 3), round(time.monotonic() - begun - one.seconds, 3))
+    return Sent(
+        statement, "executed", round(one.seconds, 3), round(time.monotonic() - begun - one.seconds, 3)
+    )
 
 
 def _schema(world: World, name: str) -> Schema:
@@ -119,7 +126,9 @@ def _schema(world: World, name: str) -> Schema:
 def _is_done(statement: str, schema: Schema) -> bool:
     """Whether every effect of it that a catalog shows is there, and no index of it is invalid."""
     told = tellable(effects(statement), schema)
-    return bool(told) and all(happened(effect, schema) for effect in told) and not _leftovers(statement, schema)
+    return (
+        bool(told) and all(happened(effect, schema) for effect in told) and not _leftovers(statement, schema)
+    )
 
 
 def _leftovers(statement: str, schema: Schema) -> tuple[str, ...]:
