@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from backout.demo import reckoning
+from backout.demo.place import command
 from backout.demo.scenes import Stage
 from backout.demo.world import ledger
 
@@ -98,7 +99,7 @@ def show(stage: Stage, numbers: Numbers) -> None:
     verdict = "nothing was lost" if numbers.good else "this demo FAILED its own promise"
     screen.said(f"{verdict}; the postmortem is a page to open in a browser:")
     print(numbers.postmortem, file=screen.out)
-    print("next: backout demo --second", file=screen.out, flush=True)
+    print(f"next: {command('--second')}", file=screen.out, flush=True)
 
 
 def document(numbers: Numbers, exit_code: int) -> str:

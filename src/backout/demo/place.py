@@ -68,7 +68,7 @@ class Place:
                     "another demo is running here",
                     where=str(self.root),
                     intact="everything; this demo did nothing",
-                    next="wait for it, or end it: the next ./run demo goes on where it was cut",
+                    next=f"wait for it, or end it and go on where it was cut: {command()}",
                 ) from None
             yield
 
@@ -94,6 +94,11 @@ def checkout() -> Path | None:
     """The checkout of backout that this package lies in, or None when it is installed."""
     root = _PACKAGE.parent.parent
     return root if (root / "run").is_file() and (root / "pyproject.toml").is_file() else None
+
+
+def command(*options: str) -> str:
+    """How the demo is typed here: by the launcher of a checkout, else by name."""
+    return " ".join(("./run demo" if checkout() else "backout demo", *options))
 
 
 def _default() -> Path:

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 
 from backout.demo.evidence import Evidence, incidents
-from backout.demo.place import Place
+from backout.demo.place import Place, command
 from backout.demo.progress import Progress
 from backout.demo.screen import Screen
 from backout.demo.typist import Typist
@@ -68,7 +68,7 @@ def start(stage: Stage) -> None:
     if not wait_until(writes, 30):
         log = stage.processes.log("application")
         raise NeighbourUnreachable(
-            "the demo's application does not write", where=str(log), intact="everything", next="./run demo"
+            "the demo's application does not write", where=str(log), intact="everything", next=command()
         )
 
 
@@ -106,7 +106,7 @@ def alarm(stage: Stage) -> None:
             "the ETL was meant to fail and does not",
             where=str(stage.processes.log("etl")),
             intact="everything",
-            next="./run demo --fresh",
+            next=command("--fresh"),
         )
     stage.screen.chapter("The alert: the ETL fails, and the application writes into the new columns")
     last = stage.processes.log("etl").read_text("utf-8").strip().splitlines()[-1]

@@ -81,7 +81,9 @@ class _Stage:
 def tell(wishes: Wishes) -> int:
     """Tell it from the beginning; 0 when all 1,001 values are back on their rows."""
     if wishes.pause and not sys.stdin.isatty():
-        raise ConfigurationError("--pause waits for Enter, and there is no terminal", next="backout demo")
+        raise ConfigurationError(
+            "--pause waits for Enter, and there is no terminal", next=place.command("--second")
+        )
     where = place.find("second").make()
     began = time.time()
     screen = Screen(wishes.as_json, lambda: began)
@@ -139,7 +141,7 @@ def _way_back(stage: _Stage, incident: str, wanted: dict[int, str], began: float
     back = sum(there.get(key) == name for key, name in wanted.items())
     done = evidence.Evidence(place.find("second"), incident).execution()
     if done is None:
-        raise NeighbourUnreachable("the run left no record in the journal", next="backout demo --second")
+        raise NeighbourUnreachable("the run left no record in the journal", next=place.command("--second"))
     return Counted(round(time.time() - began, 1), len(wanted), done.values_kept, without, back, incident)
 
 

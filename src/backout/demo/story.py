@@ -49,10 +49,15 @@ class Wishes:
     dead_etl: bool = False
 
 
+def check(wishes: Wishes) -> None:
+    """Raises `ConfigurationError` where Enter is to be waited for and nobody can press it."""
+    if wishes.pause and not sys.stdin.isatty():
+        raise ConfigurationError("--pause waits for Enter, and there is no terminal", next=place.command())
+
+
 def tell(wishes: Wishes) -> int:
     """Tell the story, or the rest of it; 0 when nothing was lost and everything was verified."""
-    if wishes.pause and not sys.stdin.isatty():
-        raise ConfigurationError("--pause waits for Enter, and there is no terminal", next="backout demo")
+    check(wishes)
     where = place.find()
     screen = Screen(wishes.as_json, lambda: ledger.first_acknowledged(where.ledger))
     processes = Processes(where.processes)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from backout.demo.place import Place
+from backout.demo.place import Place, command
 from backout.demo.screen import Screen
 from backout.demo.world.processes import Processes
 from backout.demo.world.project import OPERATOR
@@ -21,12 +21,12 @@ _PATIENCE_SECONDS = 15.0
 class VerbEnded(BackoutError):
     """A verb ended in another way than this story expects; `exit_code` is the verb's own."""
 
-    def __init__(self, command: str, code: int) -> None:
+    def __init__(self, typed: str, code: int) -> None:
         super().__init__(
-            f"`{command}` ended with exit {code}",
+            f"`{typed}` ended with exit {code}",
             where="the demo; its own words stand above",
             intact="the story so far: the next demo goes on here, --fresh begins anew",
-            next="./run demo",
+            next=command(),
         )
         self.exit_code = code
 
@@ -55,7 +55,7 @@ class Typist:
             code = child.wait()
         except KeyboardInterrupt:  # the terminal sent it to the verb too; let it stop before its next effect
             child.wait()
-            raise Stopped("the demo was stopped", intact="see above", next="./run demo") from None
+            raise Stopped("the demo was stopped", intact="see above", next=command()) from None
         self._processes.forget("verb")
         if code not in expect:
             raise VerbEnded(shown, code)
