@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from psycopg.pq import TransactionStatus
 
-from backout.model.plan import Keep, KeepHow
+from backout.model.plan import KeepHow
 from backout.postgres.proxy.policy import GatePlan, LockWait, Policy
 from backout.postgres.proxy.server import Proxy
 from backout.postgres.proxy.upstream import Upstream
@@ -21,6 +21,7 @@ from tests.proxy.world import (
     USER_ROWS,
     VISIT_ROWS,
     WHOLE_VISITS,
+    WORLD,
     keep,
     kept_tables,
     make,
@@ -67,25 +68,24 @@ UNKEPT = {
 }
 
 
-@pytest.mark.parametrize("case", UNKEPT.values(), ids=UNKEPT.keys())
 @pytest.mark.parametrize("autocommit", [False, True], ids=["transaction", "autocommit"])
 def test_what_is_not_kept_is_refused(
-    world: str, direct: psycopg.Connection, case: tuple[Keep, str, str], autocommit: bool
+    world: str, direct: psycopg.Connection, subtests: pytest.Subtests, autocommit: bool
 ):
-    kept, script, reason = case
-    with Proxy(policy(kept), Upstream(world)) as proxy:
-        with through(proxy, autocommit=autocommit) as tool:
-            with pytest.raises(psycopg.Error) as caught:
-                tool.execute(script)
-                tool.commit()
-                assert not autocommit
-            assert caught.value.sqlstate == "BO001"
-            assert tool.info.transaction_status == TransactionStatus.IDLE
-            assert tool.execute("SELECT 1").fetchone() == (1,)
-        assert [r.what for r in proxy.refusals] == ["gate"]
-        assert reason in proxy.refusals[0].detail
-        assert proxy.sessions[0].commits == ()
-    assert untouched(direct)
+    for name, (kept, script, reason) in UNKEPT.items():
+        with subtests.test(name), Proxy(policy(kept), Upstream(world)) as proxy:
+            with through(proxy, autocommit=autocommit) as tool:
+                with pytest.raises(psycopg.Error) as caught:
+                    tool.execute(script)
+                    tool.commit()
+                    assert not autocommit
+                assert caught.value.sqlstate == "BO001"
+                assert tool.info.transaction_status == TransactionStatus.IDLE
+                assert tool.execute("SELECT 1").fetchone() == (1,)
+            assert [r.what for r in proxy.refusals] == ["gate"]
+            assert reason in proxy.refusals[0].detail
+            assert proxy.sessions[0].commits == ()
+            assert untouched(direct)
 
 
 HARMLESS = {
@@ -110,15 +110,19 @@ HARMLESS = {
 }
 
 
-@pytest.mark.parametrize("script", HARMLESS.values(), ids=HARMLESS.keys())
-def test_what_destroys_nothing_is_not_refused(world: str, direct: psycopg.Connection, script: str):
-    with Proxy(policy(FIRST_NAME, VISIT_ROWS), Upstream(world)) as proxy:
-        with through(proxy) as tool:
-            for statement in script.split("; "):
-                tool.execute(statement)
-        assert proxy.refusals == ()
-    assert manifest(direct) == []
-    assert kept_tables(direct) == []
+def test_what_destroys_nothing_is_not_refused(
+    world: str, direct: psycopg.Connection, subtests: pytest.Subtests
+):
+    for name, script in HARMLESS.items():
+        direct.execute("DROP TABLE IF EXISTS users, visits, calls, history, fresh CASCADE")
+        direct.execute(WORLD)
+        with subtests.test(name), Proxy(policy(FIRST_NAME, VISIT_ROWS), Upstream(world)) as proxy:
+            with through(proxy) as tool:
+                for statement in script.split("; "):
+                    tool.execute(statement)
+            assert proxy.refusals == ()
+            assert manifest(direct) == []
+            assert kept_tables(direct) == []
 
 
 def test_a_state_that_no_rehearsal_saw_is_refused(world: str, direct: psycopg.Connection):
