@@ -6,7 +6,7 @@ from backout.app.desk import Desk
 from backout.errors import BackoutError
 from backout.model.execution import Execution, Outcome
 from backout.model.gate import Proposals
-from backout.model.plan import Proposal, Strategy
+from backout.model.plan import Proposal
 from backout.phases.verification.comeback import look_once
 
 
@@ -43,6 +43,5 @@ def _carried_out(desk: Desk, incident_id: str) -> Proposal | None:
     proposals = desk.result(incident_id, "strategy.propose", Proposals)
     if done is None or done.outcome is not Outcome.BACKED_OUT or proposals is None:
         return None
-    if done.strategy != Strategy.A.value:
-        return None
-    return next((p for p in proposals.proposals if p.strategy.value == done.strategy), None)
+    carried = (p for p in proposals.proposals if p.strategy.value == done.strategy and not p.lists_after)
+    return next(carried, None)

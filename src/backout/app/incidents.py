@@ -162,11 +162,12 @@ def executed_proposal(desk: Desk, incident_id: str, done: Execution) -> Proposal
 
 
 def _watch(desk: Desk, incident: Incident, done: Execution, seconds: float) -> Watch | None:
-    if seconds <= 0:
+    proposal = executed_proposal(desk, incident.id, done)
+    if seconds <= 0 or proposal.lists_after:
         return None
     story = desk.story(incident.id, next_prefix(desk, incident.id, "watch"))
     world = desk.app.world(incident.target)
-    return watch(story, world, executed_proposal(desk, incident.id, done), seconds)
+    return watch(story, world, proposal, seconds)
 
 
 def _after(incident_id: str, done: Execution, checks: Verification) -> str:

@@ -14,7 +14,7 @@ from backout.model.check import CheckState, all_good
 from backout.model.execution import Execution, Outcome, Verification, Watch
 from backout.model.incident import Incident
 from backout.model.loss import DestroyedBy
-from backout.model.plan import Rehearsal
+from backout.model.plan import Rehearsal, Strategy
 from backout.model.snapshot import Snapshot
 from backout.model.triage import Triage
 from backout.render import losses, words
@@ -148,10 +148,14 @@ def resolution(
 
 
 def _ended(done: Execution) -> str:
+    what = {
+        Strategy.F_CLEAN.value: "Clean-up of the half-applied migration",
+        Strategy.F_FINISH.value: "Completion of the half-applied migration",
+    }.get(done.strategy, "Rollback")
     return {
-        Outcome.BACKED_OUT: "Rollback complete.",
-        Outcome.UNTOUCHED: "Rollback did NOT happen; the database is as it was.",
-        Outcome.IN_DOUBT: "Rollback is IN DOUBT; people must look.",
+        Outcome.BACKED_OUT: f"{what} complete.",
+        Outcome.UNTOUCHED: f"{what} did NOT happen; the database is as it was.",
+        Outcome.IN_DOUBT: f"{what} is IN DOUBT; people must look.",
     }[done.outcome]
 
 

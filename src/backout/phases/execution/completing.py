@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from backout.errors import BackoutError, LockNotGranted, Refused
 from backout.model.execution import Diagnostics, Execution, Outcome
-from backout.model.plan import Finish, Proposal, ToolVerb
+from backout.model.plan import Proposal, ToolVerb
 from backout.phases.execution import diagnose, looks
+from backout.phases.execution.facts import Sent
 from backout.ports.migrator import ToolEnvironment, ToolResult
 from backout.ports.run import Attempt, Run
 from backout.ports.world import World
@@ -38,12 +39,14 @@ def end(
     run: Run,
     world: World,
     proposal: Proposal,
-    plan: Finish,
+    sent: tuple[Sent, ...],
     attempt: Attempt,
     clean_again: Callable[[], None],
 ) -> Execution:
     """The tool's up where the plan has one, once. A resumed step looks first; what an up that died has left
-    is cleaned by the same approved statements before the tool is started again."""
+    is cleaned by the same approved statements before the tool is started again. `sent` is the clean-up."""
+    plan = proposal.finish
+    assert plan is not None, "strategy F carries its statements"
     if attempt.number > 1:
         looks.end_orphans(run, world, proposal)
     sight = see(world, proposal, attempt.name)
@@ -51,7 +54,7 @@ def end(
         clean_again()
         sight = see(world, proposal, attempt.name)
     if plan.verb is ToolVerb.NONE or sight.is_end(proposal):
-        return _done(world, proposal, plan, sight, None, 0.0, attempt.name)
+        return _done(world, proposal, sent, sight, None, 0.0, attempt.name)
     if sight.schema != plan.schema_between or sight.listed:
         raise Refused(
             f"the target is not as it was after the clean-up{_left(sight)}",
@@ -70,7 +73,7 @@ def end(
             intact="the clean-up is done; of the migration nothing is in",
             next=f"backout resume {proposal.incident}",
         )
-    return _done(world, proposal, plan, sight, ran, time.monotonic() - begun, attempt.name)
+    return _done(world, proposal, sent, sight, ran, time.monotonic() - begun, attempt.name)
 
 
 def see(world: World, proposal: Proposal, name: str) -> Sight:
@@ -105,7 +108,7 @@ def _up(run: Run, world: World, proposal: Proposal, attempt: Attempt) -> ToolRun
 def _done(
     world: World,
     proposal: Proposal,
-    plan: Finish,
+    sent: tuple[Sent, ...],
     sight: Sight,
     ran: ToolRun | None,
     seconds: float,
@@ -121,13 +124,16 @@ def _done(
         tool_exit=ran.result.exit_code if ran is not None else 0,
         transactions=len(commits),
         xids=tuple(commit.xid for commit in commits),
-        locked_seconds=0.0,
-        waited_seconds=0.0,
-        seconds=round(seconds, 2),
+        locked_seconds=max((one.seconds for one in sent if one.felt), default=0.0),
+        waited_seconds=round(sum(one.waited for one in sent), 2),
+        seconds=round(sum(one.seconds for one in sent) + seconds, 2),
         kept=columns,
         values_destroyed=values,
         values_kept=values,
-        statements=(*plan.steps, *((s.text for s in ran.writing("")) if ran is not None else ())),
+        statements=(
+            *(one.statement for one in sent),
+            *((s.text for s in ran.writing("")) if ran is not None else ()),
+        ),
         committed_at=world.now().isoformat(timespec="milliseconds"),
         how="executed",
         untouched=proposal.untouched_tables,

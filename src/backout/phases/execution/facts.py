@@ -6,6 +6,18 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
+class Sent:
+    """How one statement of ours ended. `how` is `executed`, or `found done` when its effect was there."""
+
+    statement: str
+    how: str
+    seconds: float
+    waited: float
+    felt: bool
+    """It held a lock that others feel; CONCURRENTLY does not."""
+
+
+@dataclass(frozen=True, slots=True)
 class Sight:
     """The target as it is: what the history lists, which schema it has, whether a session of ours lives."""
 

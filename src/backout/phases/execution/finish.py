@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from backout.errors import LockNotGranted, Refused, Stopped
 from backout.model.execution import Execution
 from backout.model.gate import Clearance
 from backout.model.plan import Finish, Proposal, ToolVerb
 from backout.phases.execution import completing, looks
+from backout.phases.execution.facts import Sent
 from backout.ports.migrator import ToolEnvironment, ToolResult
 from backout.ports.run import Attempt, Run
 from backout.ports.world import World
@@ -40,16 +41,6 @@ _PAUSE = 1.0
 Down = Callable[[Run, World, Clearance, Callable[[], Clearance], Attempt], Execution]
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """How one statement of ours ended. `how` is `executed`, or `found done` when its effect was there."""
-
-    statement: str
-    how: str
-    seconds: float
-    waited: float
-
-
 def carry_out(
     run: Run, world: World, clearance: Clearance, allowed: Callable[[], Clearance], step: str, down: Down
 ) -> Execution:
@@ -57,9 +48,10 @@ def carry_out(
     out strategy A's down where the history lists the migration still."""
     proposal = clearance.permit.proposal
     plan = _plan(proposal)
-    for number, statement in enumerate(plan.steps, 1):
-        ask = allowed if number == 1 else lambda: clearance
-        _step(run, world, proposal, number, statement, ask)
+    sent = tuple(
+        _step(run, world, proposal, number, statement, allowed if number == 1 else lambda: clearance)
+        for number, statement in enumerate(plan.steps, 1)
+    )
     if plan.verb is ToolVerb.DOWN:
         between = replace(proposal, schema_fingerprint=plan.schema_between)
         cleared = replace(clearance, permit=replace(clearance.permit, proposal=between))
@@ -72,7 +64,7 @@ def carry_out(
     return run.step(
         step,
         Execution,
-        lambda attempt: completing.end(run, world, proposal, plan, attempt, lambda: clean_again(attempt)),
+        lambda attempt: completing.end(run, world, proposal, sent, attempt, lambda: clean_again(attempt)),
     )
 
 
@@ -104,7 +96,7 @@ def _send(
     schema = _schema(world, attempt.name)
     if _is_done(statement, schema):
         run.progress(f"done already: {statement}")
-        return Sent(statement, "found done", 0.0, 0.0)
+        return Sent(statement, "found done", 0.0, 0.0, felt=False)
     _refuse_if_valid_now(world, proposal, statement, schema)
     if attempt.in_doubt:
         ask()
@@ -113,9 +105,9 @@ def _send(
     for leftover in _leftovers(statement, schema):
         _patiently(run, world, proposal, leftover, attempt.name)
     one = _patiently(run, world, proposal, statement, attempt.name)
-    return Sent(
-        statement, "executed", round(one.seconds, 3), round(time.monotonic() - begun - one.seconds, 3)
-    )
+    waited = time.monotonic() - begun - one.seconds
+    felt = not any(effect.concurrently for effect in effects(statement))
+    return Sent(statement, "executed", round(one.seconds, 3), round(waited, 3), felt)
 
 
 def _schema(world: World, name: str) -> Schema:

@@ -12,7 +12,7 @@ from backout.phases.verification.checks import run_plan
 from backout.phases.verification.facts import After
 from backout.ports.run import Run
 from backout.ports.world import World
-from backout.postgres import kept
+from backout.postgres import activity, kept
 from backout.postgres.catalog import portable_digest, read_schema
 
 
@@ -58,8 +58,9 @@ def gather(world: World, proposal: Proposal, name: str) -> After:
     with world.databases.observe(name) as session:
         history = world.migrator.history(session)
         fingerprint = portable_digest(read_schema(session), frozenset({history.table}))
+        invalid = tuple(index.name for index in activity.invalid_indexes(session))
     with world.databases.operate(name) as session:
         counts = kept.counts(session, proposal.incident)
     names = {row.name for row in history.rows}
     back = tuple(m.name for m in proposal.migrations if m.name in names)
-    return After(history.table, back, fingerprint, counts)
+    return After(history.table, back, fingerprint, counts, invalid)

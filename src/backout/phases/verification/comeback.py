@@ -63,7 +63,8 @@ def look_once(world: World, proposal: Proposal, name: str) -> WatchSample:
     planned = {m.name for m in proposal.migrations}
     with world.databases.observe(name) as session:
         history = world.migrator.history(session)
-        back = [row for row in history.rows if row.name in planned]
+        listed = [row for row in history.rows if row.name in planned]
+        back = [] if proposal.lists_after else listed
         schema = portable_digest(read_schema(session), frozenset({history.table}))
         who = writers_of(session, back[0].xid) if back else ""
     at = world.now().isoformat(timespec="seconds") if back else ""

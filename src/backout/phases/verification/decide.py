@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from backout.model.check import Check, CheckState
 from backout.model.execution import Execution
-from backout.model.plan import Proposal
+from backout.model.plan import Finish, Proposal
 from backout.model.validation import CheckKind, CheckSpec, ValidationPlan
 from backout.phases.verification.facts import After
 
@@ -14,19 +14,35 @@ from backout.phases.verification.facts import After
 def facts(after: After, proposal: Proposal, done: Execution) -> tuple[Check, ...]:
     """The checks that need no configuration."""
     return (
-        _history(after),
+        _history(after, proposal),
         _schema(after, proposal),
-        _untouched(done),
+        _untouched(done) if proposal.finish is None else _indexes(after, proposal.finish),
         _kept(after, done),
     )
 
 
-def _history(after: After) -> Check:
+def _history(after: After, proposal: Proposal) -> Check:
+    if proposal.lists_after:
+        missing = [m.name for m in proposal.migrations if m.name not in after.still_applied]
+        table = after.history_table.removeprefix("public.")
+        if missing:
+            return Check("history", CheckState.FAIL, f"{table} does not list {', '.join(missing)}")
+        return Check("history", CheckState.PASS, f"listed in {table}")
     if after.still_applied:
         return Check(
             "history", CheckState.FAIL, f"{after.history_table} lists {', '.join(after.still_applied)}"
         )
-    return Check("history", CheckState.PASS, f"reverted in {after.history_table.removeprefix('public.')}")
+    told = "reverted" if proposal.finish is None or proposal.finish.listed else "not listed"
+    return Check("history", CheckState.PASS, f"{told} in {after.history_table.removeprefix('public.')}")
+
+
+def _indexes(after: After, plan: Finish) -> Check:
+    """An invalid index that was there before must be gone, or valid."""
+    left = [name for name in after.invalid if name in plan.invalid]
+    if left:
+        return Check("indexes", CheckState.FAIL, f"still invalid: {', '.join(left)}")
+    others = f"; {len(after.invalid)} invalid by others" if after.invalid else ""
+    return Check("indexes", CheckState.PASS, f"none of it is invalid{others}")
 
 
 def _schema(after: After, proposal: Proposal) -> Check:

@@ -15,3 +15,5 @@ class After:
     schema: str
     kept: tuple[tuple[str, int, int], ...]
     """(kept table, rows by the manifest, rows present)."""
+    invalid: tuple[str, ...] = ()
+    """Indexes that are invalid."""

@@ -7,10 +7,12 @@ from datetime import datetime
 
 from backout.model.check import Check, all_good
 from backout.model.execution import Execution, Outcome, Verification, Watch
-from backout.model.plan import Rehearsal
+from backout.model.plan import Rehearsal, Strategy
 from backout.render import words
 from backout.render.layout import State, Step, Style, checks, hanging, page, steps, tally
 from backout.render.screens.watch import watch_lines
+
+_WAYS_OUT = {strategy.value: strategy for strategy in (Strategy.F_CLEAN, Strategy.F_FINISH)}
 
 
 def screen(
@@ -40,9 +42,16 @@ def _down(done: Execution, rehearsal: Rehearsal | None) -> Step:
         Outcome.UNTOUCHED: State.FAIL,
         Outcome.IN_DOUBT: State.UNKNOWN,
     }[done.outcome]
-    text = f"{words.plural(done.transactions, 'transaction')}, locked {words.duration(done.locked_seconds)}"
+    text = f"{_size(done)}, locked {words.duration(done.locked_seconds)}"
     waited = (f"waited {words.duration(done.waited_seconds)} for locks",) if done.waited_seconds else ()
-    return Step(state, "down", text, done.seconds, rehearsal.seconds if rehearsal else None, waited)
+    name = _WAYS_OUT[done.strategy].words if done.strategy in _WAYS_OUT else "down"
+    return Step(state, name, text, done.seconds, rehearsal.seconds if rehearsal else None, waited)
+
+
+def _size(done: Execution) -> str:
+    if done.strategy in _WAYS_OUT:
+        return words.plural(len(done.statements), "statement")
+    return words.plural(done.transactions, "transaction")
 
 
 def _verify(verification: Verification) -> Step:
@@ -67,8 +76,12 @@ def ended(done: Execution, now: datetime | None = None) -> str:
     """The state of the target, in one sentence."""
     at = words.when(done.committed_at, now)
     found = " It was found done and was not repeated." if done.how == "found done" else ""
+    finished = done.strategy == Strategy.F_FINISH.value
+    now_live = (
+        "Finished at {}. The migration is in." if finished else "Backed out at {}. The old schema is live."
+    )
     return {
-        Outcome.BACKED_OUT: f"Backed out at {at}. The old schema is live.{found}",
+        Outcome.BACKED_OUT: f"{now_live.format(at)}{found}",
         Outcome.UNTOUCHED: "Not backed out: history and schema are as they were.",
         Outcome.IN_DOUBT: "In doubt: history and schema do not agree; nothing more is done by itself.",
     }[done.outcome]
