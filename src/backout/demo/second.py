@@ -7,19 +7,18 @@ drops `first_name`. A snapshot from before the migration tells what the migratio
 from __future__ import annotations
 
 import json
-import sys
 import time
 from dataclasses import asdict, dataclass
 
 from backout.demo import evidence, place
 from backout.demo.screen import Screen
-from backout.demo.story import Wishes
+from backout.demo.story import Wishes, check
 from backout.demo.typist import Typist
 from backout.demo.world import production, project, scratch
 from backout.demo.world.processes import Processes
 from backout.demo.world.production import Production
 from backout.demo.world.project import OWNER, Project, Team
-from backout.errors import ConfigurationError, NeighbourUnreachable
+from backout.errors import NeighbourUnreachable
 
 TARGET = "heroes-staging"
 ROWS, EDITED, INSERTED = 1_000, 50, 1
@@ -80,10 +79,7 @@ class _Stage:
 
 def tell(wishes: Wishes) -> int:
     """Tell it from the beginning; 0 when all 1,001 values are back on their rows."""
-    if wishes.pause and not sys.stdin.isatty():
-        raise ConfigurationError(
-            "--pause waits for Enter, and there is no terminal", next=place.command("--second")
-        )
+    check(wishes)
     where = place.find("second").make()
     began = time.time()
     screen = Screen(wishes.as_json, lambda: began)
