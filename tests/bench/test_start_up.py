@@ -39,3 +39,12 @@ def test_every_verb_is_shown_on_one_line_of_80_columns():
 @pytest.mark.parametrize("verb", VERBS, ids=[verb.name for verb in VERBS])
 def test_every_verb_loads(verb):
     assert verb.load().help
+
+
+def test_status_does_without_the_database_driver_and_the_keys_of_people():
+    program = (
+        "import sys, backout.cli.status, backout.cli.at_work, backout.app.reading, backout.render.screens;"
+        "from backout.app.desk import Desk; print(*sorted(sys.modules))"
+    )
+    shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert not set(shown.split()) & {"psycopg", "cryptography", "postgast", "asyncio"}

@@ -7,7 +7,6 @@ from backout.errors import BackoutError
 from backout.model.execution import Execution, Outcome
 from backout.model.gate import Proposals
 from backout.model.plan import Proposal
-from backout.phases.verification.comeback import look_once
 
 
 def alarms(desk: Desk) -> tuple[str, ...]:
@@ -28,6 +27,8 @@ def _alarm(desk: Desk, incident_id: str) -> str:
         proposal = _carried_out(desk, incident_id)
         if proposal is None:
             return ""
+        from backout.phases.verification.comeback import look_once
+
         world = desk.app.world(proposal.target_name)
         sample = look_once(world, proposal, f"backout/{incident_id}/look")
     except BackoutError:

@@ -1,79 +1,22 @@
-"""Put the pieces together: settings, journal, and the world of one target."""
+"""One configuration file and one state directory: settings, the journal, the world of a target."""
 
 from __future__ import annotations
 
 import getpass
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from backout import plugins, settings
-from backout.adapters.people.ssh_keys import SshPeople
-from backout.adapters.servers.local import LocalServers
-from backout.adapters.servers.named import NamedServer
+from backout import settings
 from backout.engine.journals import SqliteJournal
 from backout.errors import ConfigurationError, UnknownName
-from backout.model.gate import Policy
-from backout.model.people import Role
-from backout.model.plan import Budgets
-from backout.model.validation import CheckKind, CheckSpec, ValidationPlan
-from backout.ports.servers import Servers
-from backout.ports.world import Session, World
-from backout.postgres.connect import open_session, place
-from backout.postgres.pooling import refuse_pooler
-from backout.settings import Dsn, Settings, Target
+from backout.settings import Settings
 
-
-@dataclass(frozen=True, slots=True)
-class TargetDatabases:
-    """Sessions on one target; the DSN is resolved anew for every session and never kept.
-
-    Raises what connecting raises, and `ConfigurationError` for a pooler in transaction mode: looked at once
-    for each place, before anything is pinned there.
-    """
-
-    base: Path
-    name: str
-    target: Target
-    _direct: set[str] = field(default_factory=set, repr=False, compare=False)
-
-    def observe(self, name: str) -> Session:
-        session = open_session(self._dsn("observe", self.target.dsn.observe), name)
-        session.execute("SET default_transaction_read_only = on")
-        return session
-
-    def operate(self, name: str) -> Session:
-        return open_session(self.operate_dsn(), name)
-
-    def operate_dsn(self) -> str:
-        return self._dsn("operate", self.target.dsn.operate)
-
-    def snapshot_dsn(self) -> str:
-        return self._dsn("snapshot", self.target.dsn.snapshot)
-
-    def _dsn(self, purpose: str, chosen: Dsn | None) -> str:
-        dsn = chosen or self.target.dsn.operate
-        path = f"target.{self.name}.dsn.{purpose if chosen else 'operate'}"
-        text = settings.resolve_dsn(dsn, self.base, path).get_secret_value()
-        if place(text) not in self._direct:
-            refuse_pooler(text, dsn.source)
-            self._direct.add(place(text))
-        return text
-
-
-@dataclass(frozen=True, slots=True)
-class DirectoryStore:
-    """The store of snapshots as private directories."""
-
-    root: Path
-
-    def directory(self, kind: str, name: str) -> Path:
-        path = self.root / kind / name
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        return path
+if TYPE_CHECKING:
+    from backout.adapters.people.ssh_keys import SshPeople
+    from backout.ports.servers import Servers
+    from backout.ports.world import World
 
 
 class Application:
@@ -117,91 +60,25 @@ class Application:
             )
         return name
 
+    # What follows needs the database driver and the keys of people; `status` needs neither.
+
     def world(self, name: str) -> World:
         """The world of one target."""
-        target = self.settings.target[name]
-        base = self.config_path.parent
-        policy = self.settings.policy_for(target.environment)
-        budgets = self.settings.budgets
-        project = (base / target.migrations.project).resolve()
-        options = {"directory": target.migrations.directory, **(target.migrations.model_extra or {})}
-        return World(
-            target=name,
-            environment=target.environment,
-            databases=TargetDatabases(base, name, target),
-            migrator=plugins.migrator(target.migrations.tool, project, options),
-            servers=self.servers(name),
-            store=DirectoryStore(self._store_root(target, base)),
-            people=self.people(),
-            policy=Policy(
-                target.environment,
-                tuple(policy.approvals),
-                policy.requester_may_approve,
-                policy.scope,
-                policy.valid_for / 3600,
-                policy.solo or "",
-            ),
-            budgets=Budgets(
-                budgets.lock_timeout, budgets.lock_patience, budgets.lock_hold, budgets.statement_timeout
-            ),
-            validation=validation_plan(target),
-            now=lambda: datetime.now(UTC),
-            dump_jobs=target.snapshot.jobs or os.cpu_count() or 1,
-            scope=target.snapshot.scope or "",
-            retention_seconds=self.settings.kept.retention,
-            project=project,
-        )
+        from backout.app import worlds
+
+        return worlds.world(self, name)
 
     def servers(self, name: str) -> Servers:
         """Private scratch servers, or the server that the user named for copies."""
-        scratch = self.settings.target[name].snapshot.scratch
-        if scratch is None:
-            return LocalServers(self.state)
-        base = self.config_path.parent
-        path = f"target.{name}.snapshot.scratch"
-        source: Callable[[], str] = lambda: settings.resolve_dsn(scratch, base, path).get_secret_value()  # noqa: E731
-        return NamedServer(source)
+        from backout.app import worlds
+
+        return worlds.servers(self, name)
 
     def people(self) -> SshPeople:
         """The enrolled people."""
-        configured = self.settings.people
-        file = self.config_path.parent / (configured.allowed_signers or "allowed_signers")
-        roles = {
-            name: tuple(Role(role) for role in person.roles)
-            for name, person in (configured.__pydantic_extra__ or {}).items()
-        }
-        return SshPeople(file, roles)
+        from backout.app import worlds
 
-    def _store_root(self, target: Target, base: Path) -> Path:
-        return base / target.snapshot.store if target.snapshot.store else self.state / "store"
-
-
-def validation_plan(target: Target) -> ValidationPlan:
-    """The configured checks as records, in order of their names."""
-    specs = []
-    for name, check in sorted(target.checks.items()):
-        kind, subject = _kind_and_subject(check)
-        options = {"timeout": f"{check.timeout:g}", "settle": f"{check.settle:g}"}
-        options |= {
-            k: v for k, v in (("processed", check.processed), ("remove", check.remove)) if v is not None
-        }
-        specs.append(
-            CheckSpec(name, kind, subject, "" if check.expect is None else str(check.expect), options)
-        )
-    return ValidationPlan(tuple(specs), target.allow_writes)
-
-
-def _kind_and_subject(check: settings.CheckSettings) -> tuple[CheckKind, str]:
-    if check.insert is not None:
-        return CheckKind.SMOKE_WRITE, check.insert
-    if check.regclass is not None:
-        return CheckKind.REGCLASS, check.regclass
-    if check.command is not None:
-        return CheckKind.COMMAND, "\0".join(check.command)
-    if check.http is not None:
-        return (CheckKind.SMOKE_READ if check.smoke else CheckKind.HTTP), check.http
-    assert check.sql is not None
-    return (CheckKind.SMOKE_READ if check.smoke else CheckKind.SQL), check.sql
+        return worlds.people(self)
 
 
 def default_actor() -> str:

@@ -1,0 +1,166 @@
+"""The world of one target: its databases, the migration tool, scratch servers, the store, the people."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from backout import plugins, settings
+from backout.adapters.people.ssh_keys import SshPeople
+from backout.adapters.servers.local import LocalServers
+from backout.adapters.servers.named import NamedServer
+from backout.model.gate import Policy
+from backout.model.people import Role
+from backout.model.plan import Budgets
+from backout.model.validation import CheckKind, CheckSpec, ValidationPlan
+from backout.ports.servers import Servers
+from backout.ports.world import Session, World
+from backout.postgres.connect import open_session, place
+from backout.postgres.pooling import refuse_pooler
+from backout.settings import Dsn, Target
+
+if TYPE_CHECKING:
+    from backout.app.compose import Application
+
+
+@dataclass(frozen=True, slots=True)
+class TargetDatabases:
+    """Sessions on one target; the DSN is resolved anew for every session and never kept.
+
+    Raises what connecting raises, and `ConfigurationError` for a pooler in transaction mode: looked at once
+    for each place, before anything is pinned there.
+    """
+
+    base: Path
+    name: str
+    target: Target
+    _direct: set[str] = field(default_factory=set, repr=False, compare=False)
+
+    def observe(self, name: str) -> Session:
+        session = open_session(self._dsn("observe", self.target.dsn.observe), name)
+        session.execute("SET default_transaction_read_only = on")
+        return session
+
+    def operate(self, name: str) -> Session:
+        return open_session(self.operate_dsn(), name)
+
+    def operate_dsn(self) -> str:
+        return self._dsn("operate", self.target.dsn.operate)
+
+    def snapshot_dsn(self) -> str:
+        return self._dsn("snapshot", self.target.dsn.snapshot)
+
+    def _dsn(self, purpose: str, chosen: Dsn | None) -> str:
+        dsn = chosen or self.target.dsn.operate
+        path = f"target.{self.name}.dsn.{purpose if chosen else 'operate'}"
+        text = settings.resolve_dsn(dsn, self.base, path).get_secret_value()
+        if place(text) not in self._direct:
+            refuse_pooler(text, dsn.source)
+            self._direct.add(place(text))
+        return text
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryStore:
+    """The store of snapshots as private directories."""
+
+    root: Path
+
+    def directory(self, kind: str, name: str) -> Path:
+        path = self.root / kind / name
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return path
+
+
+def world(application: Application, name: str) -> World:
+    """The world of one target."""
+    target = application.settings.target[name]
+    base = application.config_path.parent
+    policy = application.settings.policy_for(target.environment)
+    budgets = application.settings.budgets
+    project = (base / target.migrations.project).resolve()
+    options = {"directory": target.migrations.directory, **(target.migrations.model_extra or {})}
+    return World(
+        target=name,
+        environment=target.environment,
+        databases=TargetDatabases(base, name, target),
+        migrator=plugins.migrator(target.migrations.tool, project, options),
+        servers=servers(application, name),
+        store=DirectoryStore(_store_root(application, target, base)),
+        people=people(application),
+        policy=Policy(
+            target.environment,
+            tuple(policy.approvals),
+            policy.requester_may_approve,
+            policy.scope,
+            policy.valid_for / 3600,
+            policy.solo or "",
+        ),
+        budgets=Budgets(
+            budgets.lock_timeout, budgets.lock_patience, budgets.lock_hold, budgets.statement_timeout
+        ),
+        validation=validation_plan(target),
+        now=lambda: datetime.now(UTC),
+        dump_jobs=target.snapshot.jobs or os.cpu_count() or 1,
+        scope=target.snapshot.scope or "",
+        retention_seconds=application.settings.kept.retention,
+        project=project,
+    )
+
+
+def servers(application: Application, name: str) -> Servers:
+    """Private scratch servers, or the server that the user named for copies."""
+    scratch = application.settings.target[name].snapshot.scratch
+    if scratch is None:
+        return LocalServers(application.state)
+    base = application.config_path.parent
+    path = f"target.{name}.snapshot.scratch"
+    source: Callable[[], str] = lambda: settings.resolve_dsn(scratch, base, path).get_secret_value()  # noqa: E731
+    return NamedServer(source)
+
+
+def people(application: Application) -> SshPeople:
+    """The enrolled people."""
+    configured = application.settings.people
+    file = application.config_path.parent / (configured.allowed_signers or "allowed_signers")
+    roles = {
+        name: tuple(Role(role) for role in person.roles)
+        for name, person in (configured.__pydantic_extra__ or {}).items()
+    }
+    return SshPeople(file, roles)
+
+
+def _store_root(application: Application, target: Target, base: Path) -> Path:
+    return base / target.snapshot.store if target.snapshot.store else application.state / "store"
+
+
+def validation_plan(target: Target) -> ValidationPlan:
+    """The configured checks as records, in order of their names."""
+    specs = []
+    for name, check in sorted(target.checks.items()):
+        kind, subject = _kind_and_subject(check)
+        options = {"timeout": f"{check.timeout:g}", "settle": f"{check.settle:g}"}
+        options |= {
+            k: v for k, v in (("processed", check.processed), ("remove", check.remove)) if v is not None
+        }
+        specs.append(
+            CheckSpec(name, kind, subject, "" if check.expect is None else str(check.expect), options)
+        )
+    return ValidationPlan(tuple(specs), target.allow_writes)
+
+
+def _kind_and_subject(check: settings.CheckSettings) -> tuple[CheckKind, str]:
+    if check.insert is not None:
+        return CheckKind.SMOKE_WRITE, check.insert
+    if check.regclass is not None:
+        return CheckKind.REGCLASS, check.regclass
+    if check.command is not None:
+        return CheckKind.COMMAND, "\0".join(check.command)
+    if check.http is not None:
+        return (CheckKind.SMOKE_READ if check.smoke else CheckKind.HTTP), check.http
+    assert check.sql is not None
+    return (CheckKind.SMOKE_READ if check.smoke else CheckKind.SQL), check.sql
