@@ -52,7 +52,12 @@ class Wishes:
 def check(wishes: Wishes) -> None:
     """Raises `ConfigurationError` where Enter is to be waited for and nobody can press it."""
     if wishes.pause and not sys.stdin.isatty():
-        raise ConfigurationError("--pause waits for Enter, and there is no terminal", next=place.command())
+        raise ConfigurationError(
+            "--pause waits for Enter, and there is no terminal",
+            where="standard input",
+            intact="everything; nothing was started",
+            next=place.command(),
+        )
 
 
 def tell(wishes: Wishes) -> int:

@@ -55,7 +55,12 @@ class Typist:
             code = child.wait()
         except KeyboardInterrupt:  # the terminal sent it to the verb too; let it stop before its next effect
             child.wait()
-            raise Stopped("the demo was stopped", intact="see above", next=command()) from None
+            raise Stopped(
+                "the demo was stopped",
+                where="the demo; the verb's own words stand above",
+                intact="the story so far: the next demo goes on here",
+                next=command(),
+            ) from None
         self._processes.forget("verb")
         if code not in expect:
             raise VerbEnded(shown, code)
