@@ -28,9 +28,14 @@ def _alarm(desk: Desk, incident_id: str) -> str:
         if proposal is None:
             return ""
         from backout.phases.verification.comeback import look_once
+        from backout.postgres.connect import identify
 
         world = desk.app.world(proposal.target_name)
-        sample = look_once(world, proposal, f"backout/{incident_id}/look")
+        name = f"backout/{incident_id}/look"
+        with world.databases.observe(name) as session:
+            if identify(session).target != proposal.target:
+                return ""  # the name means another database by now
+        sample = look_once(world, proposal, name)
     except BackoutError:
         return ""
     if not sample.history_has_it:

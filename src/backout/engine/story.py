@@ -120,6 +120,10 @@ class Story:
         done = self._last(f"{self._prefix}.{key}", EntryKind.FINISHED)
         return codec.load(returns, done.body) if done is not None else None
 
+    @property
+    def stopping(self) -> bool:
+        return self._should_stop()
+
     def newest(self, prefix: str, returns: type[T]) -> T | None:
         full = f"{self._prefix}.{prefix}"
         for entry in reversed(self._entries):

@@ -67,6 +67,11 @@ class Run(Protocol):
         """The recorded result of a step of this story, without running it."""
         ...
 
+    @property
+    def stopping(self) -> bool:
+        """Whether the person at the terminal asked to stop (Ctrl-C): long looks end themselves."""
+        ...
+
     def newest(self, prefix: str, returns: type[T]) -> T | None:
         """The newest result of a step of this story whose key begins with `prefix`."""
         ...

@@ -32,9 +32,8 @@ def watch(run: Run, world: World, proposal: Proposal, seconds: float) -> Watch:
         if time.monotonic() - last_said >= 30:
             last_said = time.monotonic()
             run.progress(f"watching: {proposal.migrations[-1].name} stays out, {left:.0f} s left")
-        try:
-            time.sleep(min(EVERY_SECONDS, max(left, 0.05)))
-        except KeyboardInterrupt:
+        time.sleep(min(EVERY_SECONDS, max(left, 0.05)))
+        if run.stopping:
             run.progress("the watch ends here: nobody holds the migration now")
             return Watch(round(time.monotonic() - begun, 1), samples, None, stopped_early=True)
     return Watch(round(time.monotonic() - begun, 1), samples, None, stopped_early=False)
