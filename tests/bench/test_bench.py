@@ -1,0 +1,60 @@
+"""The benchmarks run, and their table says what it should. No figure is asserted: machines differ."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from benchmarks.table import Judged, Line, plain, shown
+
+ROOT = Path(__file__).resolve().parents[2]
+PARTS = ("loss report", "clone", "untouched", "snapshot: proof", "proxy", "memory", "--help", "status")
+
+
+@pytest.mark.slow
+def test_the_measures_run_on_a_small_table():
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "--quick", "--json", "--rows", "5000"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert (document["rows"], document["missed"]) == (5000, 0)
+    told = [line["what"] for line in document["lines"]]
+    assert [part for part in PARTS if not any(part in what for what in told)] == []
+    assert all(line["measured"] > 0 for line in document["lines"])
+
+
+def test_a_target_may_be_about_the_figure_the_ratio_or_what_is_added():
+    figure = Line("a", 150.0, "ms", limit=200, judged=Judged.MEASURED)
+    ratio = Line("b", 2.6, "CPU s", 2.0, "floor", 1.2)
+    added = Line("c", 0.7, "ms", 0.3, "direct", 0.5, Judged.ADDED)
+    rate = Line("d", 40.0, "MiB per CPU s", limit=60, judged=Judged.MEASURED, at_least=True)
+    none = Line("e", 1.0, "ms")
+    assert [line.within for line in (figure, ratio, added, rate, none)] == [True, False, True, False, None]
+    assert [line.target for line in (ratio, added, rate)] == [
+        "<= 1.2 x",
+        "<= 0.5 ms added",
+        ">= 60 MiB per CPU s",
+    ]
+    assert plain(ratio)["ratio"] == 1.3
+
+
+def test_the_table_names_floor_and_target_of_a_line():
+    lines = shown([Line("loss report", 2.6, "CPU s", 2.0, "pg_dump", 1.2)]).splitlines()
+    assert lines[0].split() == ["what", "measured", "peer", "or", "floor", "ratio", "target", "within"]
+    assert re.split(" {2,}", lines[2]) == [
+        "loss report",
+        "2.600 CPU s",
+        "2.000 CPU s pg_dump",
+        "1.30 ",
+        "<= 1.2 x",
+        "NO",
+    ]
