@@ -54,7 +54,7 @@ def test_the_table_names_floor_and_target_of_a_line():
         "loss report",
         "2.600 CPU s",
         "2.000 CPU s pg_dump",
-        "1.30 ",
+        "1.30",
         "<= 1.2 x",
         "NO",
     ]
