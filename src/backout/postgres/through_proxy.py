@@ -43,6 +43,18 @@ class ToolRun:
             if seen.statement.writes and not seen.sqlstate and not _book_keeping(seen.statement, bare)
         )
 
+    @property
+    def transactions(self) -> int:
+        """Transactions in which something was written."""
+        return len(
+            {
+                (session.number, seen.transaction)
+                for session in self.sessions
+                for seen in session.statements
+                if seen.statement.writes and not seen.sqlstate
+            }
+        )
+
     def first_error(self) -> SeenStatement | None:
         """The first statement that the server refused."""
         return next((seen for seen in self.ran if seen.sqlstate), None)

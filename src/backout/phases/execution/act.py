@@ -72,7 +72,7 @@ def _down(
         kept=kept_columns,
         values_destroyed=values,
         values_kept=values,
-        statements=tuple(s.text for s in ran.writing("")),
+        statements=tuple(s.text for s in ran.writing(_history_table(world, attempt.name))),
         committed_at=world.now().isoformat(timespec="milliseconds"),
         how="executed",
         untouched=decide.untouched(proposal),
@@ -81,8 +81,7 @@ def _down(
 
 
 def _through_proxy(run: Run, world: World, proposal: Proposal, attempt: Attempt) -> ToolRun:
-    with world.databases.observe(attempt.name) as session:
-        history = world.migrator.history(session).table
+    history = _history_table(world, attempt.name)
     policy = Policy(
         mark={"incident": run.incident, "round": run.round, "step": attempt.key, "kind": "down"},
         keep=KeepPlan(proposal.keeps, run.incident, rewrites=proposal.rewrites),

@@ -104,7 +104,7 @@ def _first_pass(stage: Stage, database: str, plan: Plan, history_table: str) -> 
     ran = _tool(stage, database, plan, RECORD_ONLY)
     return Pass(
         statements=ran.writing(history_table),
-        transactions=len(ran.commits),
+        transactions=ran.transactions,
         failure=_failure(stage, database, plan, ran),
         seconds=round(time.monotonic() - begun, 2),
     )
