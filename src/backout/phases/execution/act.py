@@ -80,6 +80,11 @@ def _down(
     )
 
 
+def _history_table(world: World, name: str) -> str:
+    with world.databases.observe(name) as session:
+        return world.migrator.history(session).table
+
+
 def _through_proxy(run: Run, world: World, proposal: Proposal, attempt: Attempt) -> ToolRun:
     history = _history_table(world, attempt.name)
     policy = Policy(
