@@ -67,6 +67,7 @@ def length_of_run(made: World, incident: str) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_run_is_cut_after_every_entry_and_resumed(heroes16: World):
     incident = prepared(heroes16)
     entries = length_of_run(heroes16, incident)
@@ -87,6 +88,7 @@ def test_the_run_is_cut_after_every_entry_and_resumed(heroes16: World):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_proposal_is_cut_after_every_entry_and_continued(heroes16: World):
     names_world(heroes16)
     apply_names(heroes16)

@@ -37,6 +37,7 @@ def took(made: World, incident: str) -> float:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_killed_at_ten_random_moments_it_ends_the_same(heroes16: World):
     seed = random.randrange(10**6)
     print(f"seed {seed}")
@@ -67,6 +68,7 @@ def test_killed_at_ten_random_moments_it_ends_the_same(heroes16: World):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_killed_proposal_leaves_nothing_that_the_next_command_does_not_find(heroes16: World):
     names_world(heroes16)
     apply_names(heroes16)
