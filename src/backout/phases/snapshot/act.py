@@ -13,6 +13,7 @@ from pathlib import Path
 
 from backout.errors import BackoutError, Refused
 from backout.model.check import Check, CheckState
+from backout.model.loss import SchemaDifference
 from backout.model.snapshot import Proof, Scope, Snapshot, SnapshotKind
 from backout.model.statement import Statement
 from backout.model.target import CopyMarker
@@ -55,7 +56,7 @@ def take_and_prove(run: Run, world: World, statements: tuple[Statement, ...] = (
 
 def _proven(run: Run, world: World, statements: tuple[Statement, ...], attempt: Attempt) -> Proven:
     earlier = run.earlier("snapshot.proven", Proven)
-    if earlier is not None and _still_stands(world, earlier):
+    if earlier is not None and _still_stands(world, earlier, attempt.name):
         run.progress(f"{earlier.snapshot.id} of an earlier round is still proven")
         return earlier
     radius, outside = _scope(run, world, statements, attempt.name)
@@ -100,12 +101,13 @@ def _scope(
     return tuple(sorted(keep)), outside
 
 
-def _still_stands(world: World, proven: Proven) -> bool:
-    return any(
-        copy.database == proven.proof.copy and copy.marker is not None
-        for scratch in world.servers.running()
-        for copy in copies.list_copies(world.servers.conninfo(scratch, "postgres"), scratch.name)
-    )
+def _still_stands(world: World, proven: Proven, name: str) -> bool:
+    """Whether the copy is there, and has the schema that the target has now."""
+    for scratch in world.servers.running():
+        for copy in copies.list_copies(world.servers.conninfo(scratch, "postgres"), scratch.name):
+            if copy.database == proven.proof.copy and copy.marker is not None:
+                return not _schema_differences(world, world.servers.conninfo(scratch, copy.database), name)
+    return False
 
 
 def prepare(world: World, name: str) -> _Ready:
@@ -214,14 +216,21 @@ def prove(run: Run, world: World, snapshot: Snapshot, scratch: Scratch, database
 def _schema(world: World, dsn: str, name: str) -> tuple[Check, ...]:
     """The copy's schema against the source's. Invalid indexes are in no dump: the copy gets stand-ins."""
     with world.databases.observe(name) as session:
-        ignore = frozenset({world.migrator.history(session).table})
         source = read_schema(session)
     stood_in = stand_in(source, dsn, name)
-    with open_session(dsn, name) as session:
-        copy = read_schema(session)
-    equal = decide.schema_check(differences(portable(source), portable(copy), ignore))
+    equal = decide.schema_check(_schema_differences(world, dsn, name))
     told = [Check("invalid index", CheckState.PASS, f"{index}: a stand-in on the copy") for index in stood_in]
     return (equal, *told)
+
+
+def _schema_differences(world: World, dsn: str, name: str) -> tuple[SchemaDifference, ...]:
+    """What the copy has more, less or otherwise than the target has now."""
+    with world.databases.observe(name) as session:
+        ignore = frozenset({world.migrator.history(session).table})
+        source = read_schema(session)
+    with open_session(dsn, name) as session:
+        copy = read_schema(session)
+    return differences(portable(source), portable(copy), ignore)
 
 
 def _notes(notes: tuple[str, ...]) -> tuple[Check, ...]:
