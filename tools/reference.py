@@ -102,13 +102,14 @@ _HOW_TO = {
     "sheet": "postmortem",
     "diagnose": "when-something-stops",
     "schema": "json",
+    "demo": "../tutorial/demo",
 }
 
 
 def how_to(name: str) -> str:
     """The how-to page of a verb, relative to the reference."""
     word = name.split()[0]
-    return f"../howto/{_HOW_TO.get(word, word)}.md"
+    return os.path.normpath(f"../howto/{_HOW_TO.get(word, word)}.md")
 
 
 def errors() -> Iterator[str]:

@@ -46,7 +46,7 @@ def test_help_fits_80_columns():
     assert [line for part in text for line in part.splitlines() if len(line) > 80] == []
 
 
-@pytest.mark.parametrize("found", reference.error_classes(), ids=lambda c: c.__name__)
+@pytest.mark.parametrize("found", tuple(reference.error_classes()), ids=lambda c: c.__name__)
 def test_every_error_has_its_heading_and_a_known_exit_code(found: Any):
     assert found.__name__ in headings(PAGES / "errors.md")
     assert found.exit_code in range(1, 8)
