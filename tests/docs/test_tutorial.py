@@ -7,10 +7,12 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from backout.adapters.servers.local import LocalServers
 from backout.testing.servers import RealServer
 from tests.docs.texts import DOCS
 
@@ -23,10 +25,19 @@ def commands() -> str:
     return "\n".join(re.findall(r"^```sh\n(.*?)^```$", PAGE.read_text("utf-8"), re.DOTALL | re.MULTILINE))
 
 
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[Path]:
+    """Where the tutorial is typed; its scratch server is stopped at the end."""
+    yield tmp_path
+    servers = LocalServers(tmp_path / "shop" / "state")
+    for scratch in (*servers.running(), *servers.stopped()):
+        servers.destroy(scratch)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="needs ssh-keygen")
 @pytest.mark.skipif(shutil.which("psql") is None, reason="needs psql")
-def test_the_tutorial_rescues_every_value(pg16: RealServer, tmp_path: Path):
+def test_the_tutorial_rescues_every_value(pg16: RealServer, project: Path):
     with pg16.connect() as admin:
         if admin.execute("SELECT 1 FROM pg_roles WHERE rolname = 'shop'").fetchone() is None:
             admin.execute("CREATE ROLE shop LOGIN PASSWORD 'x'")
@@ -37,7 +48,7 @@ def test_the_tutorial_rescues_every_value(pg16: RealServer, tmp_path: Path):
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         done = subprocess.run(
             ("sh", "-eu", "-c", script),
-            cwd=tmp_path,
+            cwd=project,
             env={**os.environ, "PATH": path},
             capture_output=True,
             text=True,
@@ -47,4 +58,4 @@ def test_the_tutorial_rescues_every_value(pg16: RealServer, tmp_path: Path):
     assert done.returncode == 0, done.stdout + done.stderr
     assert "destroyed 201 values, kept 201, lost 0" in done.stdout
     assert "written 201" in done.stdout
-    assert list((tmp_path / "shop" / "postmortem").glob("*.html"))
+    assert list((project / "shop" / "postmortem").glob("*.html"))
