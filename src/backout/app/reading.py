@@ -42,9 +42,7 @@ def line(desk: Desk, incident_id: str) -> IncidentLine:
 def _where(incident_id: str, entries: tuple[Entry, ...]) -> tuple[str, str, str]:
     """(now, waits for, next) from the newest entry that moves the story."""
     prefix = f"r{current_round(entries)}."
-    moving = [
-        e for e in entries if e.key.startswith(prefix) or e.kind in (EntryKind.STARTED, EntryKind.FINISHED)
-    ]
+    moving = [e for e in entries if e.key.startswith((prefix, "verify."))]
     for entry in reversed(moving):
         key = entry.key.removeprefix(prefix)
         if entry.kind is EntryKind.STARTED:

@@ -17,6 +17,7 @@ from backout.model.people import Approval, Person, Role
 from backout.model.plan import Proposal, Verdict
 from backout.phases.gate.approvals import SOLO_PAUSE_SECONDS, missing_slots, second_reading_due
 from backout.ports.people import People
+from backout.ports.run import Standing
 from backout.records import codec
 from backout.render.screens.approve import signing_message
 
@@ -237,7 +238,7 @@ def reject(desk: Desk, incident_id: str, person: str, reason: str) -> Approved:
 def withdraw(desk: Desk, incident_id: str, person: str) -> Approved:
     """Take one's approval back; only before the run."""
     incident = desk.incident(incident_id)
-    if desk.signals(incident.id, "go"):
+    if desk.story(incident.id).standing("execution.down") is not Standing.NEW:
         raise Refused(
             "the run has begun; an approval can no longer be withdrawn", next=f"backout status {incident.id}"
         )

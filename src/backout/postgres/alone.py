@@ -46,7 +46,7 @@ def run_through(
     statement_timeout: float,
 ) -> Alone:
     """The same in a transaction of its own through a proxy, which keeps what the statement destroys."""
-    given = {
+    given: dict[str, str | int] = {
         "host": endpoint.host,
         "port": endpoint.port,
         "dbname": endpoint.database,

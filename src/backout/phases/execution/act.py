@@ -197,5 +197,5 @@ def failure(incident: str, done: Execution, reproduced: str) -> BackoutError:
         f"the down failed: {found.message}{state}; {copy}",
         where=incident,
         intact="unknown; the sheet says how to finish by hand" if in_doubt else "schema and data",
-        next=f"backout show {incident} --sheet" if in_doubt else f"backout propose {incident}",
+        next=f"backout sheet {incident}" if in_doubt else f"backout propose {incident}",
     )

@@ -52,7 +52,7 @@ def _schema(after: After, proposal: Proposal) -> Check:
         "schema",
         CheckState.FAIL,
         "differs from the schema the rehearsal ended with",
-        f"backout show {proposal.incident} --schema",
+        f"backout show {proposal.incident}",
     )
 
 
