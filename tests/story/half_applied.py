@@ -11,6 +11,9 @@ from contextlib import contextmanager, suppress
 
 import psycopg
 
+from backout.app import incidents
+from backout.app.results import Opened, Proposed, Ran
+from backout.model.plan import Option, Strategy
 from tests.story.harness import World
 
 HEALTHY = "20240101000000"
@@ -146,3 +149,20 @@ def killed_client(made: World) -> None:
     wait_for(made, "SELECT count(*) = 1 FROM pg_class WHERE relname = 'users_email'")
     child.kill()
     child.wait()
+
+
+def opened(made: World, *names: str) -> Opened:
+    return incidents.open_incident(made.desk(), incidents.Asked("heroes", names, 1, "sign-ups fail"))
+
+
+def proposed(made: World, *names: str) -> Proposed:
+    return incidents.propose(made.desk(), opened(made, *names).incident.id)
+
+
+def rows(answer: Proposed) -> dict[Strategy, Option]:
+    return {option.strategy: option for option in answer.proposals.options}
+
+
+def carried_out(made: World, answer: Proposed, strategy: str | None = None) -> Ran:
+    made.approve(answer.incident.id, strategy=strategy)
+    return incidents.run(made.desk(), answer.incident.id, {}, 0)
