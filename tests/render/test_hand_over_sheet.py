@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from backout.model.migration import History, HistoryRow
+from backout.model.plan import Finish, Strategy, ToolVerb
 from backout.model.statement import Statement, StatementClass
 from backout.render.known import Known
 from backout.render.layout import Style
@@ -129,3 +130,31 @@ def test_another_tools_history_is_left_to_people():
     known = replace(KNOWN, triage=replace(samples.TRIAGE, history=history))
     text = sheet(known, style=Style(), now=NOW)
     assert "-- take the row of" in text and "out of public.alembic_version, as alembic 1.20 does" in text
+
+
+HALFWAY = Finish(
+    steps=("DROP INDEX CONCURRENTLY public.heroes_name",),
+    verb=ToolVerb.UP,
+    applied=1,
+    listed=False,
+    lists_after=True,
+    invalid=("public.heroes_name",),
+    schema_between="",
+)
+
+
+def test_following_only_the_sheet_cleans_a_half_applied_migration_up(pg16: RealServer):
+    rehearsal = replace(samples.REHEARSAL, strategy=Strategy.F_FINISH, finish=HALFWAY)
+    text = sheet(replace(KNOWN, rehearsals=(rehearsal,)), style=Style(), now=NOW)
+    sql = blocks(text)
+    assert "Then run the migration tool's own up" in " ".join(text.split())
+    with pg16.database() as name, pg16.connect(name) as session:
+        session.autocommit = True
+        session.execute("CREATE TABLE heroes (id int, name text)")
+        session.execute("INSERT INTO heroes VALUES (1, 'Mara'), (2, 'Mara')")
+        with pytest.raises(psycopg.errors.UniqueViolation):
+            session.execute("CREATE UNIQUE INDEX CONCURRENTLY heroes_name ON heroes (name)")
+        look = sql["How far did "].splitlines()[0]
+        assert session.execute(look).fetchall() == [("heroes_name", False, False)]
+        session.execute(sql["To go on by "].splitlines()[-1])
+        assert session.execute(look).fetchall() == []

@@ -23,7 +23,9 @@ def approve(
         str | None, typer.Argument(help="The incident (default: the only open one), or a bundle file.")
     ] = None,
     person: PersonOption = "",
-    strategy: Annotated[str | None, typer.Option(help="A to F; default: the recommended one.")] = None,
+    strategy: Annotated[
+        str | None, typer.Option(help="A to D, F-clean or F-finish; default: the recommended one.")
+    ] = None,
     accept: Annotated[
         list[str] | None, typer.Option("--accept", help="Names of what the strategy does not give back.")
     ] = None,

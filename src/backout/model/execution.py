@@ -71,6 +71,13 @@ class Execution:
     """Tables that the commit gate saw unwritten, with the same files."""
     diagnostics: Diagnostics | None = None
 
+    @property
+    def ended(self) -> str:
+        """The outcome in words that fit the strategy: a half-applied migration is cleaned up or finished."""
+        if self.outcome is not Outcome.BACKED_OUT:
+            return self.outcome.value.replace("_", " ")
+        return {"F-clean": "cleaned up", "F-finish": "finished"}.get(self.strategy, "backed out")
+
 
 @dataclass(frozen=True, slots=True)
 class Verification:

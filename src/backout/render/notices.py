@@ -140,7 +140,7 @@ def resolution(
         f"Target: {_place(incident)}",
         data_loss(done),
         *_not_passed(checks),
-        _watched(watch),
+        "" if done.strategy == Strategy.F_FINISH.value else _watched(watch),
         policy_note,
         f"Incident ticket: {incident.ticket or 'none was named'}. "
         f"Artifacts: {artifacts or f'backout postmortem {incident.id}'}.",
@@ -150,7 +150,7 @@ def resolution(
 def _ended(done: Execution) -> str:
     what = {
         Strategy.F_CLEAN.value: "Clean-up of the half-applied migration",
-        Strategy.F_FINISH.value: "Completion of the half-applied migration",
+        Strategy.F_FINISH.value: "Work to finish the half-applied migration",
     }.get(done.strategy, "Rollback")
     return {
         Outcome.BACKED_OUT: f"{what} complete.",

@@ -145,7 +145,7 @@ def _outcome(known: Known) -> str:
     if done is None:
         return "Nothing was executed."
     return {
-        Outcome.BACKED_OUT: f"It was backed out at {words.when(done.committed_at)} with {done.tool}, "
+        Outcome.BACKED_OUT: f"It was {done.ended} at {words.when(done.committed_at)} with {done.tool}, "
         f"strategy {done.strategy}.",
         Outcome.UNTOUCHED: "It was not backed out: history and schema are as they were.",
         Outcome.IN_DOUBT: "Whether it was backed out is in doubt: history and schema do not agree.",

@@ -13,14 +13,14 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from backout.model.execution import KeptColumn, Outcome
-from backout.model.plan import Budgets, Keep
-from backout.render import words
+from backout.model.plan import Budgets, Finish, Keep, ToolVerb
+from backout.render import sheet_halfway, words
 from backout.render.known import Known
 from backout.render.layout import Place, Style, facts, hanging, page
 
 
 def sheet(known: Known, *, style: Style, now: datetime) -> str:
-    """The sheet for strategy A. Prose is wrapped; commands are printed whole, however long they are."""
+    """The sheet for strategies A and F. Prose is wrapped; commands are printed whole, however long."""
     incident = known.incident
     identity = known.triage.identity if known.triage else None
     place = Place(
@@ -52,7 +52,7 @@ def _happened(known: Known) -> list[tuple[str, str]]:
         ("migration", ", ".join(_migrations(known)) or "not known"),
         ("snapshot", _snapshot(known)),
         ("approved", people or "by nobody"),
-        ("down", _down(known) if done is None else _ended(known)),
+        ("end" if _way_out(known) else "down", _down(known) if done is None else _ended(known)),
     ]
 
 
@@ -75,8 +75,9 @@ def _down(known: Known) -> str:
 def _ended(known: Known) -> str:
     done = known.execution
     assert done is not None
+    ended = "done" if _way_out(known) else "committed"
     return {
-        Outcome.BACKED_OUT: f"committed {words.when(done.committed_at)}; kept {done.values_kept:,} "
+        Outcome.BACKED_OUT: f"{ended} {words.when(done.committed_at)}; kept {done.values_kept:,} "
         f"of {done.values_destroyed:,} destroyed values",
         Outcome.UNTOUCHED: "failed; history and schema were as before",
         Outcome.IN_DOUBT: "in doubt; step 2 tells",
@@ -134,12 +135,26 @@ def _sessions(known: Known) -> tuple[str, Sequence[str]]:
 def _look(known: Known) -> tuple[str, Sequence[str]]:
     table = known.triage.history.table if known.triage else ""
     names = ", ".join(_migrations(known))
+    plan = _way_out(known)
+    if plan is not None:
+        title, queries = sheet_halfway.look(plan, names, table)
+        return title, _psql(known, queries)
     title = f"Did the down commit? It did when the history no longer names {names or 'the migration'}."
     query = f"SELECT * FROM {table};" if table else "-- the tool keeps no history table: compare the schema"
     return f"{title} If it did, leave out step 3.", _psql(known, [query])
 
 
+def _way_out(known: Known) -> Finish | None:
+    """The plan of a half-applied migration; one that the tool's down ends is finished like any down."""
+    plan = known.rehearsal.finish if known.rehearsal else None
+    return plan if plan is not None and plan.verb is not ToolVerb.DOWN else None
+
+
 def _finish(known: Known) -> tuple[str, Sequence[str]]:
+    plan = _way_out(known)
+    if plan is not None:
+        told, lines = sheet_halfway.finish(plan, _by_hand_keeps(known))
+        return told, _psql(known, lines)
     title = "To finish the down by hand, only with those who approved it: values first, then the statements."
     statements = _statements(known)
     if not statements:

@@ -94,9 +94,7 @@ def _executed(known: Known, now: datetime) -> Step:
         return Step(State.TO_COME, "execution", "nothing has been changed")
     state = {Outcome.BACKED_OUT: State.PASS, Outcome.UNTOUCHED: State.FAIL, Outcome.IN_DOUBT: State.UNKNOWN}
     lost = done.values_destroyed - done.values_kept
-    text = (
-        f"{done.outcome.value.replace('_', ' ')} {words.when(done.committed_at, now)}, lost {lost:,} values"
-    )
+    text = f"{done.ended} {words.when(done.committed_at, now)}, lost {lost:,} values"
     return Step(state[done.outcome], "execution", text, took=done.seconds)
 
 
