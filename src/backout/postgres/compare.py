@@ -81,13 +81,13 @@ def stream(side: Side, shape: Shape) -> Generator[bytes, None, None]:
 
 def _records(source: Source, shape: Shape) -> sql.Composable:
     hashed = row_hash(source.row, shape.seed, wide=shape.wide)
-    parts: list[sql.Composable] = [sql.SQL("pg_catalog.int8send({})").format(hashed), _PLACE]
+    parts: list[sql.Composable] = [sql.SQL("pg_catalog.int8send({})").format(hashed), PLACE]
     if source.key:
         parts.insert(0, key_bytes(source.key, shape.key_types).expression)
     return sql.SQL("SELECT {} FROM {}").format(sql.SQL(" || ").join(parts), source.relation)
 
 
-_PLACE = sql.SQL("pg_catalog.int4send(tableoid::int4) || pg_catalog.tidsend(ctid)")
+PLACE = sql.SQL("pg_catalog.int4send(tableoid::int4) || pg_catalog.tidsend(ctid)")
 
 
 def rows_apart(
@@ -250,7 +250,7 @@ def _changed(old: Cells, new: Cells, width: int) -> list[int]:
 def cells_at(side: Side, places: Iterable[Place], seed: int) -> dict[Place, Cells]:
     """The cells of these rows, by place."""
     found: dict[Place, Cells] = {}
-    for source, tids in _by_source(side, places):
+    for source, tids in by_source(side, places):
         values = [_CELL.format(text_hash(each, seed)) for each in (*source.cells, *source.extra)]
         row = sql.SQL(" || ").join(values) if values else sql.SQL("''::bytea")
         found |= _by_place(side.session, source, row, tids)
@@ -263,7 +263,7 @@ _CELL = sql.SQL("coalesce(pg_catalog.int8send({}), '\\x0000000000000000'::bytea)
 def identities_at(side: Side, places: Iterable[Place], shape: Shape) -> dict[Place, bytes]:
     """The key of these rows by place; of rows without a key their fingerprint."""
     found: dict[Place, bytes] = {}
-    for source, tids in _by_source(side, places):
+    for source, tids in by_source(side, places):
         identity = (
             key_bytes(source.key, shape.key_types).expression
             if source.key
@@ -274,7 +274,7 @@ def identities_at(side: Side, places: Iterable[Place], shape: Shape) -> dict[Pla
 
 
 def _by_place(session: Session, source: Source, value: sql.Composable, tids: list[str]) -> dict[Place, bytes]:
-    query = sql.SQL("SELECT {}, {} FROM {} WHERE {}").format(_PLACE, value, source.relation, _at(tids))
+    query = sql.SQL("SELECT {}, {} FROM {} WHERE {}").format(PLACE, value, source.relation, at_places(tids))
     with session.cursor(binary=True) as cursor:
         return dict(cursor.execute(query).fetchall())
 
@@ -282,9 +282,9 @@ def _by_place(session: Session, source: Source, value: sql.Composable, tids: lis
 def values_at(side: Side, places: Iterable[Place]) -> int:
     """How many cells of the compared columns are not NULL in these rows."""
     total = 0
-    for source, tids in _by_source(side, places):
+    for source, tids in by_source(side, places):
         query = sql.SQL("SELECT {} FROM {} WHERE {}").format(
-            non_null_cells(source.cells), source.relation, _at(tids)
+            non_null_cells(source.cells), source.relation, at_places(tids)
         )
         row = side.session.execute(query).fetchone()
         assert row is not None
@@ -292,7 +292,8 @@ def values_at(side: Side, places: Iterable[Place]) -> int:
     return total
 
 
-def _at(tids: list[str]) -> sql.Composable:
+def at_places(tids: list[str]) -> sql.Composable:
+    """A condition: the rows at these places of one source (see `by_source`)."""
     # As a literal: beside parameters, a percent sign in somebody's column name is read as a placeholder.
     return sql.SQL("ctid = ANY({}::pg_catalog.tid[])").format(sql.Literal("{" + ",".join(tids) + "}"))
 
@@ -308,7 +309,8 @@ def non_null_cells(cells: Sequence[sql.Composable]) -> sql.Composable:
     return sql.SQL("coalesce(pg_catalog.sum({}), 0)::bigint").format(sql.SQL(" + ").join(counts))
 
 
-def _by_source(side: Side, places: Iterable[Place]) -> Iterator[tuple[Source, list[str]]]:
+def by_source(side: Side, places: Iterable[Place]) -> Iterator[tuple[Source, list[str]]]:
+    """The places of each source, as tids."""
     by_oid: dict[int, list[str]] = {}
     for place in places:
         oid, block, offset = _PLACE_PARTS.unpack(place)

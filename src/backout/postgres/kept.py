@@ -9,8 +9,9 @@ from psycopg import sql
 
 from backout.errors import Refused
 from backout.model.plan import KeepHow
+from backout.postgres import done
 from backout.postgres.connect import Session
-from backout.postgres.names import KEPT_SCHEMA, STATE_SCHEMA, qualified
+from backout.postgres.names import KEPT_SCHEMA, qualified
 
 _BLOCKS_A_BATCH = 64
 """Pages of the kept table per transaction: some thousand rows, so that no lock is held for long."""
@@ -217,7 +218,7 @@ def put_back(
     Each batch writes its mark in the same transaction, so that a resumed put-back does not resurrect what
     the application has set to NULL since. A live value that is not NULL stays unless `overwrite`.
     """
-    _ensure_marks(session)
+    done.ensure(session)
     blocks = _blocks(session, kept)
     total = max(1, -(-blocks // _BLOCKS_A_BATCH))
     guard = sql.SQL("") if overwrite else sql.SQL("AND t.{} IS NULL").format(sql.Identifier(to.column))
@@ -229,7 +230,7 @@ def put_back(
     for number in range(total):
         low, high = number * _BLOCKS_A_BATCH, (number + 1) * _BLOCKS_A_BATCH
         with session.transaction():
-            if _mark_once(session, f"{mark}/{number}"):
+            if done.once(session, f"{mark}/{number}"):
                 bounds = {"low": sql.Literal(f"({low},0)"), "high": sql.Literal(f"({high},0)")}
                 session.execute(statement.format(**_parts(kept, column, to), **bounds, guard=guard))
         yield number + 1, total
@@ -242,26 +243,6 @@ def _blocks(session: Session, kept: KeptTable) -> int:
         (qualified(KEPT_SCHEMA, kept.table),),
     ).fetchone()
     return int(row[0]) if row else 0
-
-
-def _ensure_marks(session: Session) -> None:
-    session.execute(
-        sql.SQL(
-            "CREATE TABLE IF NOT EXISTS {} (key text PRIMARY KEY,"
-            " at timestamptz NOT NULL DEFAULT pg_catalog.now())"
-        ).format(sql.Identifier(STATE_SCHEMA, "done"))
-    )
-
-
-def _mark_once(session: Session, key: str) -> bool:
-    """Write a mark; False when it is there already: this batch was done."""
-    done = session.execute(
-        sql.SQL("INSERT INTO {} (key) VALUES (%s) ON CONFLICT DO NOTHING").format(
-            sql.Identifier(STATE_SCHEMA, "done")
-        ),
-        (key,),
-    )
-    return done.rowcount == 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,6 +308,6 @@ def put_rows_back(session: Session, kept: KeptTable, to: str, mark: str) -> int:
     query = sql.SQL(
         "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {} k WHERE {} ON CONFLICT DO NOTHING"
     ).format(sql.SQL(to), columns, columns, kept.where, _gone(kept))
-    _ensure_marks(session)
+    done.ensure(session)
     with session.transaction():
-        return session.execute(query).rowcount if _mark_once(session, mark) else 0
+        return session.execute(query).rowcount if done.once(session, mark) else 0

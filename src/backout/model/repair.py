@@ -1,0 +1,94 @@
+"""Repair in place: what of each table is brought back, what the rehearsal saw, and what was done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from backout.model.fates import Fates
+from backout.model.mapping import Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class RepairColumn:
+    """One column of a table under repair, by its name on the live database."""
+
+    name: str
+    type: str
+    """As `format_type` writes it; values travel in their text form and are cast to it."""
+    mapping: Mapping
+    needs_value: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RepairTable:
+    """One table under repair. Names as they are after the down, the same in all three states."""
+
+    table: str
+    """Qualified, quoted where needed: ready for SQL."""
+    key: tuple[str, ...]
+    """Columns that identify a row (unquoted); empty = rows have no identity."""
+    columns: tuple[RepairColumn, ...]
+    """The key's and all others that are not generated."""
+
+
+@dataclass(frozen=True, slots=True)
+class Repaired:
+    """What a repair did to one table, or would do. Rows; a row has one fate, the gravest of its cells'."""
+
+    table: str
+    inserted: int = 0
+    updated: int = 0
+    deleted: int = 0
+    already_right: int = 0
+    """Rows that the migration had changed and that hold the right values already."""
+    values_back: int = 0
+    """Non-NULL values of before the migration that stand in the live table again."""
+    fates: Fates = field(default_factory=Fates)
+    retries: int = 0
+    """Rows that were written by somebody else between our reading and our writing, and read again."""
+
+    @property
+    def rows(self) -> int:
+        """Rows that the repair wrote."""
+        return self.inserted + self.updated + self.deleted
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the two states of before come from, and how exactly they enclose the migration."""
+
+    snapshot: str
+    """ID of the snapshot that `before` was restored from; a recovery target where it was a twin restore."""
+    as_of: str
+    """The moment of `before`, RFC 3339."""
+    before: str
+    """Database on the scratch server: just before the migration."""
+    migrated: str
+    """Database on the scratch server: just after it, and brought to the schema of the live database."""
+    exact: bool
+    """Nothing was committed between `before` and the migration."""
+    stale_transactions: int | None
+    """Else how many at most; None = nobody can know."""
+
+    @property
+    def label(self) -> str:
+        """How every value from here is marked when it is not exact."""
+        if self.exact:
+            return ""
+        number = "an unknown number of" if self.stale_transactions is None else f"{self.stale_transactions:,}"
+        return f"as of {self.as_of}, up to {number} transactions stale"
+
+
+@dataclass(frozen=True, slots=True)
+class RepairPlan:
+    """What people approve of a repair in place; part of the proposal and of its digest."""
+
+    source: Source
+    tables: tuple[RepairTable, ...]
+    """In the order in which rows may be inserted: referenced tables first."""
+    forecast: tuple[Repaired, ...]
+    """What the rehearsal did on a clone of the proven copy."""
+    without_key: tuple[str, ...]
+    """Tables that the migration changed and whose rows have no identity: not repaired, said so."""
+    triggers: tuple[str, ...]
+    """Triggers that fire for the repair's own writes, because the role may not switch them off."""

@@ -1,0 +1,116 @@
+"""What can be brought back in place, table by table, from the catalogs of the three states; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as Dictionary
+from collections.abc import Sequence
+from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
+
+from backout.merge import schema_map
+from backout.model.mapping import Mapping
+from backout.model.repair import RepairColumn, RepairTable
+from backout.postgres.catalog import Column, Schema, Table, keys_of
+
+
+@dataclass(frozen=True, slots=True)
+class Repairable:
+    """Tables that a repair reaches, in the order in which rows may be inserted; and those it does not."""
+
+    tables: tuple[RepairTable, ...]
+    without_key: tuple[str, ...]
+    """Rows have no identity that all three states share."""
+    missing: tuple[str, ...]
+    """Tables of before that the live database does not have."""
+
+
+def repairable(before: Schema, undone: Schema, live: Schema, ignore: frozenset[str]) -> Repairable:
+    """`before`: just before the migration. `undone`: the live database before the down. `live`: after it.
+
+    Columns and tables are matched by name, for `before` may be a logical copy. `ignore` holds the migration
+    tool's history.
+    """
+    tables, without_key, missing = [], [], []
+    for table in before.tables:
+        if table.kind not in "rp" or before.root_of(table) is not table or table.qualified in ignore:
+            continue
+        now = live.by_name.get(table.qualified)
+        if now is None:
+            missing.append(table.qualified)
+            continue
+        key = _key(table, now)
+        if not key:
+            without_key.append(table.qualified)
+            continue
+        tables.append(RepairTable(table.qualified, key, _columns(table, now, undone)))
+    return Repairable(_ordered(tables, live), tuple(without_key), tuple(missing))
+
+
+def _key(before: Table, live: Table) -> tuple[str, ...]:
+    types = {column.name: column.type for column in live.columns}
+    old = {column.name: column.type for column in before.columns}
+    living = [frozenset(key) for key in keys_of(live)]
+    return next(
+        (
+            key
+            for key in keys_of(before)
+            if frozenset(key) in living and all(types.get(name) == old[name] for name in key)
+        ),
+        (),
+    )
+
+
+def _columns(before: Table, live: Table, undone: Schema) -> tuple[RepairColumn, ...]:
+    types = {column.name: column.type for column in live.columns}
+    generated = {column.name for column in (*before.columns, *live.columns) if column.generated}
+    pairs = schema_map.by_name(_shapes(before), _shapes(live))
+    pairs = schema_map.remade(pairs, _made_by_down(live, undone))
+    found = []
+    for pair in pairs:
+        if pair.name in generated:
+            continue
+        shape = pair.after or pair.before
+        assert shape is not None
+        # A type that the down did not give back is written through a cast of the text; where that fails the
+        # row is parked, so the value itself may always be tried.
+        mapping = Mapping.SAME if pair.mapping is Mapping.UNPROVED else pair.mapping
+        found.append(RepairColumn(pair.name, types.get(pair.name, shape.type), mapping, shape.needs_value))
+    return tuple(found)
+
+
+def _made_by_down(live: Table, undone: Schema) -> tuple[str, ...]:
+    """Columns of the live table that were not there before the down."""
+    was = undone.by_oid.get(live.oid)
+    known = set() if was is None else {column.attnum for column in was.columns}
+    return tuple(column.name for column in live.columns if column.attnum not in known)
+
+
+def _shapes(table: Table) -> tuple[schema_map.Shape, ...]:
+    return tuple(schema_map.Shape(c.name, c.attnum, c.type, _needs_value(c)) for c in table.columns)
+
+
+def _needs_value(column: Column) -> bool:
+    return column.not_null and not (column.default or column.identity or column.generated)
+
+
+def _ordered(tables: Sequence[RepairTable], live: Schema) -> tuple[RepairTable, ...]:
+    """Referenced tables first. Where they refer to one another in a circle their own order stays, and rows
+    that come too early are parked and tried again."""
+    by_name = {table.table: table for table in tables}
+    needs = {name: _referenced(live.by_name[name], by_name) for name in by_name}
+    try:
+        return tuple(by_name[name] for name in TopologicalSorter(needs).static_order())
+    except CycleError:
+        return tuple(tables)
+
+
+def _referenced(table: Table, known: Dictionary[str, RepairTable]) -> set[str]:
+    """Tables that the foreign keys of this one point to, as far as they are under repair. The catalog is read
+    with nothing but pg_catalog in the search path, so that a definition names its table in full."""
+    return {
+        name
+        for constraint in table.constraints
+        if constraint.kind == "f"
+        for name in known
+        if name != table.qualified and f"REFERENCES {name}(" in constraint.definition
+    }

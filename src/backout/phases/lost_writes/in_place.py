@@ -1,0 +1,253 @@
+"""Repair one table in place, beside running writers: judge each row that the migration changed, write it.
+
+Invariant: a batch, the mark that it was done, and everything it parks are one transaction. A repair that
+is resumed therefore never resurrects what the application has deleted since, and no row is written that
+somebody else has written in between.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from backout.errors import LockNotGranted
+from backout.merge.rows import Column, Judgement, Result, Triple, judge
+from backout.model.fates import Fate, Fates, Reason
+from backout.model.mapping import Mapping
+from backout.model.plan import Budgets
+from backout.model.repair import Repaired, RepairTable
+from backout.postgres import done, parked
+from backout.postgres.connect import Session
+from backout.postgres.repair import attempts, effect, live
+
+_ROUNDS = 50
+"""How often a row that others keep writing is read again before it is parked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """What a repair needs besides the table: the copies, the live session, and how it may behave."""
+
+    copies: effect.Copies
+    session: Session
+    incident: str
+    horizon: str
+    """Xid below which nothing was written after the down; empty = not known."""
+    label: str
+    """How exact the values of before are; empty = exact."""
+    quiet_triggers: bool
+    """The role may switch user triggers off for its own session."""
+    budgets: Budgets
+    rest: float = 1.0
+    """Pause after a batch, as a multiple of the time that it took: writers come first."""
+    on_progress: Callable[[str, int], None] = field(default=lambda _table, _rows: None)
+
+
+def repair_table(repair: Repair, table: RepairTable) -> Repaired:
+    """Repair all rows of one table; batches that were done before are passed over.
+
+    Raises `LockNotGranted` when a batch did not get its locks within the patience of the plan; what was done
+    stays done.
+    """
+    total, read = Repaired(table.table), 0
+    for number, batch in enumerate(effect.changed_rows(repair.copies, table)):
+        begun = time.monotonic()
+        total = _plus(total, _batch(repair, table, f"{repair.incident}/repair/{table.table}/{number}", batch))
+        read += len(batch)
+        repair.on_progress(table.table, read)
+        time.sleep(min(1.0, repair.rest * (time.monotonic() - begun)))
+    return total
+
+
+def _batch(repair: Repair, table: RepairTable, mark: str, batch: Sequence[effect.Changed]) -> Repaired:
+    """One batch, tried again while its rows are locked by others."""
+    ends = time.monotonic() + repair.budgets.lock_patience
+    while True:
+        try:
+            with attempts.transaction(repair.session, _settings(repair)):
+                if not done.once(repair.session, mark):
+                    return Repaired(table.table)
+                work = _Work(repair, table)
+                work.apply(batch)
+                parked.store(repair.session, repair.incident, work.entries)
+                return work.tally
+        except attempts.Busy as error:
+            if time.monotonic() > ends:
+                raise LockNotGranted(
+                    f"rows of {table.table} were locked for {repair.budgets.lock_patience:.0f} s: {error}",
+                    where=table.table,
+                    intact="everything that was repaired so far, and every write of the application",
+                    next=f"backout resume {repair.incident}",
+                ) from None
+            time.sleep(5 * repair.budgets.lock_timeout)
+
+
+def _settings(repair: Repair) -> dict[str, str]:
+    settings = {"lock_timeout": f"{repair.budgets.lock_timeout * 1000:.0f}ms", "synchronous_commit": "on"}
+    return settings | ({"session_replication_role": "replica"} if repair.quiet_triggers else {})
+
+
+class _Work:
+    """One batch while its transaction is open: what it has written, and what it parks or lists."""
+
+    def __init__(self, repair: Repair, table: RepairTable) -> None:
+        self._repair = repair
+        self._table = table
+        self._columns = tuple(Column(c.name, c.mapping, c.needs_value) for c in table.columns)
+        self.tally = Repaired(table.table)
+        self.entries: list[parked.Entry] = []
+
+    def apply(self, rows: Sequence[effect.Changed]) -> None:
+        """Write all of them; a row that the server refuses is found by halving, and parked."""
+        kept = (self.tally, list(self.entries))
+        try:
+            with attempts.savepoint(self._repair.session):
+                self._write(rows)
+        except attempts.RowRefused as refused:
+            self.tally, self.entries = kept
+            if len(rows) == 1:
+                self._park_refused(rows[0], str(refused))
+                return
+            half = len(rows) // 2
+            self.apply(rows[:half])
+            self.apply(rows[half:])
+
+    def _write(self, rows: Sequence[effect.Changed]) -> None:
+        waiting = {row.key(self._table.key): row for row in rows}
+        blocked: set[live.Key] = set()
+        for _ in range(_ROUNDS):
+            there = live.read(self._repair.session, self._table, list(waiting), self._repair.horizon)
+            changes = []
+            for key, row in list(waiting.items()):
+                now = there.get(key)
+                judgement = self._judge(row, now)
+                change = self._change(key, judgement, now)
+                if change is None:
+                    self._settle(key, waiting.pop(key), judgement, now, None)
+                elif key in blocked and not change.version:
+                    self._clash(key, waiting.pop(key))
+                else:
+                    changes.append((change, judgement, now))
+            written = live.write(self._repair.session, self._table, [change for change, _, _ in changes])
+            for change, judgement, now in changes:
+                if change.key in written:
+                    self._settle(change.key, waiting.pop(change.key), judgement, now, change)
+                elif not change.version:
+                    blocked.add(change.key)
+            if not waiting:
+                return
+            self.tally = replace(self.tally, retries=self.tally.retries + len(waiting))
+        for key, row in waiting.items():
+            self._park(key, row, None, Reason.CHANGES_TOO_FAST)
+
+    def _judge(self, row: effect.Changed, now: live.Live | None) -> Judgement:
+        return judge(
+            Triple(
+                row.before,
+                row.migrated,
+                None if now is None else now.values,
+                None,
+                None if now is None else now.touched_after_down,
+            ),
+            self._columns,
+        )
+
+    def _change(self, key: live.Key, judgement: Judgement, now: live.Live | None) -> live.Change | None:
+        """What has to be written so that the live row is the judged one; None = nothing."""
+        if judgement.result is Result.STAY:
+            return None
+        if judgement.result is Result.ABSENT:
+            return None if now is None else live.Change(key, {}, now.version)
+        living = {c.name for c in live.columns_of(self._table)}
+        values = {name: value for name, value in judgement.values.items() if name in living}
+        if now is None:
+            return live.Change(key, values, "")
+        other = {name: value for name, value in values.items() if now.values[name] != value}
+        return live.Change(key, other, now.version) if other else None
+
+    def _settle(
+        self,
+        key: live.Key,
+        row: effect.Changed,
+        judgement: Judgement,
+        now: live.Live | None,
+        change: live.Change | None,
+    ) -> None:
+        """Count a row whose end is known, and store it when a person has to see it."""
+        t = self.tally
+        self.tally = replace(
+            t,
+            inserted=t.inserted + (change is not None and not change.version),
+            updated=t.updated + (change is not None and bool(change.version and change.values)),
+            deleted=t.deleted + (change is not None and not change.values),
+            already_right=t.already_right + (change is None and judgement.result is not Result.STAY),
+            values_back=t.values_back + _values_back(row, change),
+            fates=t.fates.plus(Fates.of([judgement.fate])),
+        )
+        if judgement.fate in (Fate.LISTED, Fate.PARKED):
+            assert judgement.reason is not None
+            columns = judgement.parked if judgement.fate is Fate.PARKED else judgement.listed
+            self._store(key, row, now, judgement.fate, judgement.reason, columns=columns)
+
+    def _clash(self, key: live.Key, row: effect.Changed) -> None:
+        """The key is free and the row still cannot go in: another unique value is taken."""
+        self._park(key, row, None, Reason.CANNOT_APPLY, "another row holds one of its unique values")
+
+    def _park_refused(self, row: effect.Changed, said: str) -> None:
+        key = row.key(self._table.key)
+        now = live.read(self._repair.session, self._table, [key], self._repair.horizon).get(key)
+        self._park(key, row, now, Reason.CANNOT_APPLY, said)
+
+    def _park(
+        self, key: live.Key, row: effect.Changed, now: live.Live | None, reason: Reason, detail: str = ""
+    ) -> None:
+        self.tally = replace(self.tally, fates=self.tally.fates.plus(Fates(parked=1)))
+        self._store(key, row, now, Fate.PARKED, reason, detail=detail)
+
+    def _store(
+        self,
+        key: live.Key,
+        row: effect.Changed,
+        now: live.Live | None,
+        fate: Fate,
+        reason: Reason,
+        *,
+        columns: Sequence[str] = (),
+        detail: str = "",
+    ) -> None:
+        values = None if now is None else now.values
+        self.entries.append(
+            parked.Entry(
+                *(fate, self._table.table, key, reason, detail, tuple(columns)),
+                *(row.before, row.migrated, values),
+                self._repair.label,
+            )
+        )
+
+
+def _values_back(row: effect.Changed, change: live.Change | None) -> int:
+    """Non-NULL values of before that this change puts into the live table."""
+    if change is None or row.before is None:
+        return 0
+    return sum(
+        1 for name, value in change.values.items() if value is not None and row.before.get(name) == value
+    )
+
+
+def _plus(a: Repaired, b: Repaired) -> Repaired:
+    return Repaired(
+        a.table,
+        a.inserted + b.inserted,
+        a.updated + b.updated,
+        a.deleted + b.deleted,
+        a.already_right + b.already_right,
+        a.values_back + b.values_back,
+        a.fates.plus(b.fates),
+        a.retries + b.retries,
+    )
+
+
+def unmapped(table: RepairTable) -> tuple[str, ...]:
+    """Columns of before that the live table does not have: their values cannot come back in place."""
+    return tuple(c.name for c in table.columns if c.mapping is Mapping.DROPPED)

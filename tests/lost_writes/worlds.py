@@ -1,0 +1,80 @@
+"""A database before a migration, just after it, and now: the three states of a repair, on one server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from backout.model.plan import Budgets
+from backout.model.repair import Repaired, RepairTable
+from backout.phases.lost_writes import decide
+from backout.phases.lost_writes.in_place import Repair, repair_table
+from backout.postgres import done, parked
+from backout.postgres.catalog import read_schema
+from backout.postgres.connect import Session
+from backout.postgres.losses.down import steady
+from backout.postgres.proxy.kept_tables import ensure_schema
+from backout.postgres.repair import attempts, effect
+from backout.testing.servers import RealServer
+from tests.loss.databases import clone, run, session_of
+
+INCIDENT = "inc-test"
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Sessions on the three states. The live one is past the down, like the migrated copy."""
+
+    before: Session
+    migrated: Session
+    live: Session
+    plan: decide.Repairable
+    horizon: str
+
+    def repair(self, *, quiet_triggers: bool = False, rest: float = 0) -> dict[str, Repaired]:
+        """Repair every table of the plan."""
+        with steady(self.before), steady(self.migrated):
+            copies = effect.Copies(
+                self.before, self.migrated, read_schema(self.before), read_schema(self.migrated)
+            )
+            repair = Repair(
+                copies, self.live, INCIDENT, self.horizon, "", quiet_triggers, Budgets(), rest=rest
+            )
+            return {table.table: repair_table(repair, table) for table in self.plan.tables}
+
+    def table(self, name: str) -> RepairTable:
+        return next(table for table in self.plan.tables if table.table == name)
+
+    def rows(self, query: str) -> list[tuple[object, ...]]:
+        return self.live.execute(query).fetchall()
+
+    def parked(self) -> list[tuple[object, ...]]:
+        return [(e.relation, e.key, e.fate.value, e.reason) for e in parked.entries(self.live, INCIDENT)]
+
+
+@contextmanager
+def world(
+    server: RealServer, setup: str, up: str, down: str, writes: str = "", later: str = ""
+) -> Iterator[World]:
+    """`setup`, then the migration's `up`; the application's `writes`; the `down`; and `later` writes."""
+    with ExitStack() as stack, server.database() as live:
+        run(server, live, setup)
+        before = stack.enter_context(clone(server, live, "SELECT"))
+        migrated = stack.enter_context(clone(server, live, up))
+        run(server, migrated, down or "SELECT")
+        run(server, live, up)
+        run(server, live, writes or "SELECT")
+        sessions = [stack.enter_context(session_of(server, name)) for name in (before, migrated, live)]
+        undone = read_schema(sessions[2])
+        row = sessions[2].execute("SELECT pg_snapshot_xmin(pg_current_snapshot())::text").fetchone()
+        assert row is not None
+        run(server, live, down or "SELECT")
+        run(server, live, later or "SELECT")
+        plan = decide.repairable(read_schema(sessions[0]), undone, read_schema(sessions[2]), frozenset())
+        attempts.with_search_path_of_role(sessions[2])
+        ensure_schema(sessions[2])
+        done.ensure(sessions[2])
+        parked.ensure(sessions[2])
+        horizon = str(int(row[0]) & 0xFFFFFFFF)
+        yield World(*sessions, plan, horizon)
