@@ -77,7 +77,8 @@ def test_every_destroyed_value_is_back_and_every_acknowledged_write_stands(serve
         for writer in writers:
             writer.done.set()
             writer.join(30)
-        live = {row: (name, count) for row, name, count in w.rows("SELECT id, full_name, points FROM users")}
+        rows = w.rows("SELECT id, full_name, points FROM users")
+        live = {int(str(row)): (name, count) for row, name, count in rows}
         points = {k: v for writer in writers for k, v in writer.points.items()}
         names = {k: v for writer in writers for k, v in writer.names.items()}
         gone = {row for writer in writers for row in writer.gone}

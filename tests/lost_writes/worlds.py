@@ -77,4 +77,4 @@ def world(
         done.ensure(sessions[2])
         parked.ensure(sessions[2])
         horizon = str(int(row[0]) & 0xFFFFFFFF)
-        yield World(*sessions, plan, horizon)
+        yield World(sessions[0], sessions[1], sessions[2], plan, horizon)

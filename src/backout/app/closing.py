@@ -8,7 +8,8 @@ from backout.app.containment import holds
 from backout.app.desk import Desk
 from backout.errors import Refused
 from backout.model.journal import EntryKind
-from backout.phases.snapshot.facts import BeforeUp, Proven
+from backout.model.snapshot import BeforeUp
+from backout.phases.snapshot.facts import Proven
 from backout.postgres import copies
 from backout.records import codec
 

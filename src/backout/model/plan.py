@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from backout.model.loss import Loss, SchemaDifference
+from backout.model.repair import RepairPlan
 from backout.model.statement import Statement
 from backout.model.target import TargetIdentity
 
@@ -166,6 +167,8 @@ class Rehearsal:
     schema_now: str = ""
     """Digest of the schema before the down, on the copy; production must still have it at the gate."""
     finish: Finish | None = None
+    repair: RepairPlan | None = None
+    """Strategy D: what a repair after the down brought back on the clone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +245,8 @@ class Proposal:
     """Tables whose files the down replaces although it keeps their rows."""
     finish: Finish | None = None
     """For strategy F; covered by the digest like everything else."""
+    repair: RepairPlan | None = None
+    """For strategy D; covered by the digest too."""
 
     @property
     def lists_after(self) -> bool:

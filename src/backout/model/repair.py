@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 
 from backout.model.fates import Fates
 from backout.model.mapping import Mapping
@@ -55,7 +57,10 @@ class Repaired:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where the two states of before come from, and how exactly they enclose the migration."""
+    """Where the two states of before come from, and how exactly they enclose the migration.
+
+    `failure` says why there is no such source; the databases are empty then.
+    """
 
     snapshot: str
     """ID of the snapshot that `before` was restored from; a recovery target where it was a twin restore."""
@@ -69,6 +74,7 @@ class Source:
     """Nothing was committed between `before` and the migration."""
     stale_transactions: int | None
     """Else how many at most; None = nobody can know."""
+    failure: str = ""
 
     @property
     def label(self) -> str:
@@ -88,7 +94,48 @@ class RepairPlan:
     """In the order in which rows may be inserted: referenced tables first."""
     forecast: tuple[Repaired, ...]
     """What the rehearsal did on a clone of the proven copy."""
-    without_key: tuple[str, ...]
-    """Tables that the migration changed and whose rows have no identity: not repaired, said so."""
-    triggers: tuple[str, ...]
-    """Triggers that fire for the repair's own writes, because the role may not switch them off."""
+    quiet_triggers: bool
+    """The role may switch user triggers off in the repair's own session."""
+    triggers: tuple[str, ...] = ()
+    """Else the triggers that fire for the repair's own writes."""
+    seconds: float = 0.0
+    """What the repair took in the rehearsal, writers apart."""
+
+    @property
+    def values_back(self) -> int:
+        """Values that the rehearsal brought back."""
+        return sum(table.values_back for table in self.forecast)
+
+    @property
+    def fates(self) -> Fates:
+        """Of rows, over all tables."""
+        return total_fates(self.forecast)
+
+
+def total_fates(tables: Sequence[Repaired]) -> Fates:
+    """The fates of all rows of these tables."""
+    return reduce(Fates.plus, (table.fates for table in tables), Fates())
+
+
+@dataclass(frozen=True, slots=True)
+class RepairDone:
+    """What a repair did on the live database, over all its attempts."""
+
+    tables: tuple[Repaired, ...]
+    wrong: int
+    """Rows that a second look found other than they should be, parked ones apart; 0 is the proof."""
+    orphans: tuple[str, ...]
+    """Foreign keys with rows whose parent is missing; looked for where triggers were quiet."""
+    seconds: float
+    label: str
+    """How exact the values of before are; empty = exact."""
+
+    @property
+    def values_back(self) -> int:
+        """Values of before that stand in the live tables again."""
+        return sum(table.values_back for table in self.tables)
+
+    @property
+    def fates(self) -> Fates:
+        """Of rows, over all tables."""
+        return total_fates(self.tables)

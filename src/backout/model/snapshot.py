@@ -77,3 +77,14 @@ class Proof:
     def holds(self) -> bool:
         """True when every table of the copy equals the dump and every check passed."""
         return self.tables_equal == self.tables_total and all(check.good for check in self.checks)
+
+
+@dataclass(frozen=True, slots=True)
+class BeforeUp:
+    """A snapshot from before the migration and the database it was restored to; all empty = none."""
+
+    snapshot: str
+    database: str
+    taken_at: str
+    transactions: str = ""
+    """`pg_current_snapshot()` of the source at that moment: tells what was committed in between."""

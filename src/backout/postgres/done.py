@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from psycopg import sql
+from psycopg.types.json import Jsonb
 
 from backout.postgres.connect import Session
 from backout.postgres.names import STATE_SCHEMA
@@ -15,9 +18,10 @@ def ensure(session: Session) -> None:
     session.execute(
         sql.SQL(
             "CREATE TABLE IF NOT EXISTS {} (key text PRIMARY KEY,"
-            " at timestamptz NOT NULL DEFAULT pg_catalog.now())"
+            " at timestamptz NOT NULL DEFAULT pg_catalog.now(), figures jsonb)"
         ).format(_TABLE)
     )
+    session.execute(sql.SQL("ALTER TABLE {} ADD COLUMN IF NOT EXISTS figures jsonb").format(_TABLE))
 
 
 def once(session: Session, key: str) -> bool:
@@ -26,10 +30,17 @@ def once(session: Session, key: str) -> bool:
     return session.execute(query, (key,)).rowcount == 1
 
 
-def count(session: Session, prefix: str) -> int:
-    """How many marks begin with `prefix`; 0 when there is no table."""
-    if session.execute("SELECT pg_catalog.to_regclass('backout.done')").fetchone() == (None,):
-        return 0
-    query = sql.SQL("SELECT count(*) FROM {} WHERE pg_catalog.starts_with(key, %s)").format(_TABLE)
-    row = session.execute(query, (prefix,)).fetchone()
-    return int(row[0]) if row else 0
+def tell(session: Session, key: str, figures: Mapping[str, int]) -> None:
+    """Add to a mark what its effect was, inside the same transaction: a resumed run counts it too."""
+    query = sql.SQL("UPDATE {} SET figures = %s WHERE key = %s").format(_TABLE)
+    session.execute(query, (Jsonb(dict(figures)), key))
+
+
+def total(session: Session, prefix: str) -> dict[str, int]:
+    """The sum of the figures of all marks whose key begins with `prefix`."""
+    query = sql.SQL(
+        """SELECT f.key, pg_catalog.sum(f.value::bigint)::bigint
+           FROM {} d, pg_catalog.jsonb_each_text(d.figures) f
+           WHERE pg_catalog.starts_with(d.key, %s) GROUP BY f.key"""
+    ).format(_TABLE)
+    return dict(session.execute(query, (prefix,)).fetchall())

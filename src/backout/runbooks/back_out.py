@@ -12,6 +12,7 @@ from backout.model.incident import Incident
 from backout.phases.communication import act as communication
 from backout.phases.execution import act as execution
 from backout.phases.gate import act as gate
+from backout.phases.lost_writes import act as lost_writes
 from backout.phases.rehearsal import act as rehearsal
 from backout.phases.snapshot import act as snapshot
 from backout.phases.strategy import act as strategy
@@ -44,6 +45,8 @@ def back_out(run: Run, world: World, incident: Incident, held: tuple[str, ...] =
             rehearsal.rehearse(run, world, found, plan, proven.proof.copy, earlier.database, again=".widened")
             for plan in candidates.decide(found)
         )
+    in_place = lost_writes.rehearse(run, world, found, rehearsal.of_the_down(rehearsals), earlier)
+    rehearsals = (*rehearsals, in_place) if in_place else rehearsals
     proposals = strategy.propose(run, world, found, rehearsals, proven.snapshot)
     communication.proposed(run, incident, rehearsals)
     run.wait("go", until="waits for approvals", next=f"backout approve {incident.id}")
@@ -51,14 +54,18 @@ def back_out(run: Run, world: World, incident: Incident, held: tuple[str, ...] =
     def allowed() -> Clearance:
         whole = snapshot.whole_since(run, world, incident.opened_at)
         permit = gate.permit(run, world, incident, proposals, proven.snapshot, proven.proof, whole)
+        lost_writes.ready(world, permit.proposal)
         return gate.clear(run, permit, snapshot.fresh(run, world))
 
     clearance = gate.cleared(run) if execution.begun(run) else allowed()
+    lost_writes.before_the_down(run, world, clearance.permit.proposal)
     done = execution.carry_out(run, world, clearance, allowed)
     if done.outcome is not Outcome.BACKED_OUT:
         again = rehearsal.reproduce(run, world, clearance, proven.proof.copy)
         raise execution.failure(incident.id, done, again)
 
-    checks = verification.verify(run, world, clearance.permit.proposal, done, held)
+    repaired = lost_writes.repair(run, world, clearance.permit.proposal)
+    more = lost_writes.checks(repaired)
+    checks = verification.verify(run, world, clearance.permit.proposal, done, held, more)
     communication.resolution(run, incident, done, checks)
     return checks

@@ -1,15 +1,18 @@
-"""What can be brought back in place, table by table, from the catalogs of the three states; pure."""
+"""What can be brought back in place, and how exactly; what its rehearsal and its end show; pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping as Dictionary
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from graphlib import CycleError, TopologicalSorter
 
 from backout.merge import schema_map
+from backout.model.check import Check, CheckState
+from backout.model.loss import DestroyedBy, Loss
 from backout.model.mapping import Mapping
-from backout.model.repair import RepairColumn, RepairTable
+from backout.model.plan import Rehearsal, Strategy
+from backout.model.repair import RepairColumn, RepairDone, Repaired, RepairPlan, RepairTable
 from backout.postgres.catalog import Column, Schema, Table, keys_of
 
 
@@ -114,3 +117,95 @@ def _referenced(table: Table, known: Dictionary[str, RepairTable]) -> set[str]:
         for name in known
         if name != table.qualified and f"REFERENCES {name}(" in constraint.definition
     }
+
+
+def worth_a_repair(down: Rehearsal) -> bool:
+    """Whether the down runs and leaves something destroyed that could be brought back."""
+    return down.succeeded and any(_is_destroyed(loss) for loss in down.losses)
+
+
+def _is_destroyed(loss: Loss) -> bool:
+    return loss.by is DestroyedBy.UP and bool(loss.values.count or loss.rows.count)
+
+
+def gap(snapshot: str, xid: str | None) -> tuple[bool, int | None]:
+    """(nothing was committed in between, else at most how many transactions) between a dump's transaction
+    snapshot (`xmin:xmax:xip`) and the migration's transaction.
+
+    Each xid from xmax on, and each one in the list of those in progress, may have committed in between; none
+    of them is known to have written what the migration destroyed, so the count is an upper bound.
+    """
+    parts = snapshot.split(":")
+    if xid is None or len(parts) != 3:
+        return False, None
+    running = [one for one in parts[2].split(",") if one]
+    between = (int(xid) - int(parts[1])) % 2**32
+    count = between + len(running)
+    return count == 0, count
+
+
+def reached(repaired: Repaired) -> bool:
+    """Whether the migration had changed rows of this table at all."""
+    return bool(repaired.rows or repaired.already_right or repaired.fates.total)
+
+
+def not_repairable(down: Rehearsal, why: str) -> Rehearsal:
+    """The record of a repair that cannot be rehearsed."""
+    return replace(down, strategy=Strategy.D, succeeded=False, failure=why)
+
+
+def repaired(down: Rehearsal, plan: RepairPlan, reach: Repairable, wrong: int) -> Rehearsal:
+    """The record of a down with a repair after it: what of the up's loss remains."""
+    if wrong:
+        return not_repairable(down, f"the rehearsal left {wrong:,} rows other than they should be")
+    if not plan.tables:
+        return not_repairable(down, "no row could be brought back: the copies do not differ")
+    reachable = {table.table: {column.name for column in table.columns} for table in plan.tables}
+    left = tuple(loss for loss in down.losses if not _brought_back(loss, reachable))
+    return replace(
+        down,
+        strategy=Strategy.D,
+        losses=left,
+        repair=plan,
+        seconds=round(down.seconds + plan.seconds, 2),
+        not_measured=(*down.not_measured, *_notes(plan, reach)),
+    )
+
+
+def _brought_back(loss: Loss, reachable: Dictionary[str, set[str]]) -> bool:
+    if loss.by is not DestroyedBy.UP or loss.object not in reachable:
+        return False
+    return not loss.column or loss.column in reachable[loss.object]
+
+
+def _notes(plan: RepairPlan, reach: Repairable) -> list[str]:
+    notes = [f"triggers that fire for the repair: {', '.join(plan.triggers)}"] if plan.triggers else []
+    if reach.without_key:
+        notes.append(f"not repaired, rows have no key: {', '.join(reach.without_key)}")
+    if not plan.source.exact:
+        notes.append(f"values brought back are {plan.source.label}")
+    return notes
+
+
+def checks(done: RepairDone) -> tuple[Check, ...]:
+    """The end of a repair, as checks of the verification."""
+    back = f"{done.values_back:,} values back in {len(done.tables)} tables"
+    if done.wrong:
+        state, told = CheckState.FAIL, f"{done.wrong:,} rows are not what they should be"
+    else:
+        state, told = CheckState.PASS, f"{back}{f', {done.label}' if done.label else ''}"
+    found = [Check("repaired", state, told)]
+    fates = done.fates
+    if fates.parked or fates.listed:
+        state = CheckState.WARN
+        found.append(
+            Check(
+                "parked",
+                state,
+                f"{fates.parked:,} rows need a person, {fates.listed:,} are listed",
+                "backout parked list",
+            )
+        )
+    if done.orphans:
+        found.append(Check("foreign keys", CheckState.FAIL, "; ".join(done.orphans)))
+    return tuple(found)

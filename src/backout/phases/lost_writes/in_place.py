@@ -14,7 +14,6 @@ from dataclasses import dataclass, field, replace
 from backout.errors import LockNotGranted
 from backout.merge.rows import Column, Judgement, Result, Triple, judge
 from backout.model.fates import Fate, Fates, Reason
-from backout.model.mapping import Mapping
 from backout.model.plan import Budgets
 from backout.model.repair import Repaired, RepairTable
 from backout.postgres import done, parked
@@ -53,11 +52,44 @@ def repair_table(repair: Repair, table: RepairTable) -> Repaired:
     total, read = Repaired(table.table), 0
     for number, batch in enumerate(effect.changed_rows(repair.copies, table)):
         begun = time.monotonic()
-        total = _plus(total, _batch(repair, table, f"{repair.incident}/repair/{table.table}/{number}", batch))
+        total = _plus(total, _batch(repair, table, f"{_prefix(repair, table)}{number}", batch))
         read += len(batch)
         repair.on_progress(table.table, read)
         time.sleep(min(1.0, repair.rest * (time.monotonic() - begun)))
     return total
+
+
+def figures(repair: Repair, table: RepairTable) -> Repaired:
+    """What was done to this table over all attempts, as the marks tell."""
+    told = done.total(repair.session, _prefix(repair, table))
+    fates = Fates(*(told.get(fate.value, 0) for fate in _COUNTED))
+    return Repaired(table.table, **{name: told.get(name, 0) for name in _FIGURES}, fates=fates)
+
+
+_FIGURES = ("inserted", "updated", "deleted", "already_right", "values_back", "retries")
+_COUNTED = (Fate.CARRIED, Fate.ARCHIVED, Fate.PARKED, Fate.LISTED)
+
+
+def _figures(tally: Repaired) -> dict[str, int]:
+    told = {name: getattr(tally, name) for name in _FIGURES}
+    return told | {fate.value: getattr(tally.fates, fate.value) for fate in _COUNTED}
+
+
+def _prefix(repair: Repair, table: RepairTable) -> str:
+    return f"{repair.incident}/repair/{table.table}/"
+
+
+def wrong_rows(repair: Repair, table: RepairTable) -> int:
+    """Rows that are not what they should be, parked ones apart: the proof afterwards. Only reads."""
+    work, found = _Work(repair, table), 0
+    open_keys = {
+        entry.key
+        for entry in parked.entries(repair.session, repair.incident, fate=Fate.PARKED)
+        if entry.relation == table.table
+    }
+    for batch in effect.changed_rows(repair.copies, table):
+        found += work.count_wrong([row for row in batch if row.key(table.key) not in open_keys])
+    return found
 
 
 def _batch(repair: Repair, table: RepairTable, mark: str, batch: Sequence[effect.Changed]) -> Repaired:
@@ -71,6 +103,7 @@ def _batch(repair: Repair, table: RepairTable, mark: str, batch: Sequence[effect
                 work = _Work(repair, table)
                 work.apply(batch)
                 parked.store(repair.session, repair.incident, work.entries)
+                done.tell(repair.session, mark, _figures(work.tally))
                 return work.tally
         except attempts.Busy as error:
             if time.monotonic() > ends:
@@ -140,6 +173,15 @@ class _Work:
             self.tally = replace(self.tally, retries=self.tally.retries + len(waiting))
         for key, row in waiting.items():
             self._park(key, row, None, Reason.CHANGES_TOO_FAST)
+
+    def count_wrong(self, rows: Sequence[effect.Changed]) -> int:
+        """How many of these rows would still have to be written."""
+        by_key = {row.key(self._table.key): row for row in rows}
+        there = live.read(self._repair.session, self._table, list(by_key), self._repair.horizon)
+        changes = (
+            self._change(key, self._judge(row, there.get(key)), there.get(key)) for key, row in by_key.items()
+        )
+        return sum(change is not None for change in changes)
 
     def _judge(self, row: effect.Changed, now: live.Live | None) -> Judgement:
         return judge(
@@ -246,8 +288,3 @@ def _plus(a: Repaired, b: Repaired) -> Repaired:
         a.fates.plus(b.fates),
         a.retries + b.retries,
     )
-
-
-def unmapped(table: RepairTable) -> tuple[str, ...]:
-    """Columns of before that the live table does not have: their values cannot come back in place."""
-    return tuple(c.name for c in table.columns if c.mapping is Mapping.DROPPED)

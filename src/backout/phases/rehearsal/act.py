@@ -19,7 +19,6 @@ from backout.model.snapshot import Snapshot
 from backout.model.triage import Triage
 from backout.phases.rehearsal import decide, finish
 from backout.phases.rehearsal.facts import Keeping, Pass, Reproduced, SchemaAfter
-from backout.phases.rehearsal.stage import Stage, server_of
 from backout.ports.migrator import ToolEnvironment, ToolResult
 from backout.ports.run import Attempt, Run
 from backout.ports.world import World
@@ -28,6 +27,7 @@ from backout.postgres.catalog import differences, portable, portable_digest, rea
 from backout.postgres.marks import require_marker
 from backout.postgres.proxy.kept_tables import ensure_schema
 from backout.postgres.proxy.policy import RECORD_ONLY, GatePlan, KeepPlan, Policy
+from backout.postgres.stage import Stage, server_of
 from backout.postgres.through_proxy import ToolRun, drive
 
 _TOOL_DEADLINE = 1800.0
@@ -54,6 +54,11 @@ def reached_outside(rehearsals: Sequence[Rehearsal], snapshot: Snapshot) -> bool
     """Whether a down touched a table whose rows the proven snapshot left out: then the proof is void."""
     inside = set(snapshot.radius)
     return bool(inside) and any(set(rehearsed.touched) - inside for rehearsed in rehearsals)
+
+
+def of_the_down(rehearsals: Sequence[Rehearsal]) -> Rehearsal | None:
+    """The rehearsal of strategy A, on which a repair can build."""
+    return next((r for r in rehearsals if r.strategy is Strategy.A), None)
 
 
 def _rehearse(run: Run, stage: Stage, found: Triage, plan: Plan, before_up: str) -> Rehearsal:

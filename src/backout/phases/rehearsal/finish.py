@@ -18,7 +18,6 @@ from backout.model.triage import Triage
 from backout.phases.rehearsal import decide
 from backout.phases.rehearsal.facts import Pass
 from backout.phases.rehearsal.remedy import WayOut, blocking_step, choose, destroys, names_in
-from backout.phases.rehearsal.stage import Stage
 from backout.ports.migrator import MarksDirty, ToolEnvironment, ToolResult
 from backout.postgres import activity, kept, losses
 from backout.postgres.alone import Alone, run_alone, run_through
@@ -29,6 +28,7 @@ from backout.postgres.duplicates import duplicates
 from backout.postgres.names import qualified
 from backout.postgres.proxy.kept_tables import ensure_schema
 from backout.postgres.proxy.policy import RECORD_ONLY, GatePlan, KeepPlan, Policy
+from backout.postgres.stage import Stage
 from backout.postgres.stand_ins import invalid_indexes, stand_in
 from backout.postgres.through_proxy import ToolRun, drive
 from backout.sql.parse import statements

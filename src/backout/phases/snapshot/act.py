@@ -14,13 +14,13 @@ from pathlib import Path
 from backout.errors import BackoutError, Refused
 from backout.model.check import Check, CheckState
 from backout.model.loss import SchemaDifference
-from backout.model.snapshot import Proof, Scope, Snapshot, SnapshotKind
+from backout.model.snapshot import BeforeUp, Proof, Scope, Snapshot, SnapshotKind
 from backout.model.statement import Statement
 from backout.model.target import CopyMarker
 from backout.model.triage import Triage
 from backout.phases.snapshot import decide, registry
 from backout.phases.snapshot import radius as radius_of
-from backout.phases.snapshot.facts import BeforeUp, Found, Proven
+from backout.phases.snapshot.facts import Found, Proven
 from backout.ports.run import Attempt, Run
 from backout.ports.servers import Scratch
 from backout.ports.world import World
@@ -260,16 +260,16 @@ def _before_up(run: Run, world: World, found: Triage, copy: str, attempt: Attemp
         if snapshot.target != world.target or not snapshot.directory:
             continue
         try:
-            head = manifest.read(Path(snapshot.directory)).history_head
+            whole = manifest.read(Path(snapshot.directory))
         except BackoutError:
             continue
-        if not decide.is_before(head, found.history, offending):
+        if not decide.is_before(whole.history_head, found.history, offending):
             continue
         run.progress(f"restoring {snapshot.id} from before the migration")
         scratch = prepare(world, attempt.name).scratch
         database = f"{copy[:55]}_s0"
         _restore_only(world, snapshot, scratch, database, attempt.name)
-        return BeforeUp(snapshot.id, database, snapshot.taken_at)
+        return BeforeUp(snapshot.id, database, snapshot.taken_at, whole.origin.snapshot)
     return BeforeUp("", "", "")
 
 

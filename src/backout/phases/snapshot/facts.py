@@ -16,15 +16,6 @@ class Proven:
 
 
 @dataclass(frozen=True, slots=True)
-class BeforeUp:
-    """A snapshot from before the migration and the database it was restored to; all empty = none."""
-
-    snapshot: str
-    database: str
-    taken_at: str
-
-
-@dataclass(frozen=True, slots=True)
 class Found:
     """A snapshot that was looked for, or None."""
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from backout.model.gate import Proposals
 from backout.model.loss import DestroyedBy
-from backout.model.plan import PlannedMigration, Proposal, Rehearsal, SnapshotRef, Strategy
+from backout.model.plan import PlannedMigration, Proposal, Rehearsal, SnapshotRef
 from backout.model.snapshot import Snapshot
 from backout.model.triage import Triage
 from backout.phases.strategy import candidates, decide
@@ -59,7 +59,7 @@ def _proposal(run: Run, world: World, found: Triage, rehearsed: Rehearsal, snaps
         ),
         key=lambda m: m.position,
     )
-    accept = decide.accept_by_name(rehearsed.losses) if rehearsed.strategy is Strategy.A else ()
+    accept = decide.accept_by_name(rehearsed)
     expires = world.now() + timedelta(hours=world.policy.proposal_hours)
     return Proposal(
         schema_version=SCHEMA_VERSION,
@@ -78,6 +78,7 @@ def _proposal(run: Run, world: World, found: Triage, rehearsed: Rehearsal, snaps
         attributes_after=rehearsed.attributes_after,
         rewrites=rehearsed.rewrites,
         finish=rehearsed.finish,
+        repair=rehearsed.repair,
         untouched_tables=rehearsed.untouched_tables,
         accept_by_name=accept,
         snapshot=SnapshotRef(snapshot.id, snapshot.manifest_sha256, snapshot.lsn, snapshot.scope.value),

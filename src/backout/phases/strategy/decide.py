@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from backout.model.loss import Basis, DestroyedBy, Loss
 from backout.model.plan import Budgets, Option, Rehearsal, Strategy, Verdict
@@ -30,15 +31,32 @@ def options(
         down,
         _missing(Strategy.B, "no copy from before the migration that writes could be merged onto"),
         _missing(Strategy.C, "no deploy adapter is configured"),
-        _missing(Strategy.D, _repair(rehearsed)),
+        _in_place(by_strategy.get(Strategy.D), rehearsed, budgets),
         *ways_out,
     )
 
 
-def _repair(rehearsed: Rehearsal | None) -> str:
+def _in_place(repair: Rehearsal | None, down: Rehearsal | None, budgets: Budgets) -> Option:
+    """The down, and a repair after it from copies of before the migration."""
+    if repair is None:
+        return _missing(Strategy.D, _no_repair(down))
+    row = _rehearsed(Strategy.D, repair, budgets, "")
+    plan = repair.repair
+    if plan is None:
+        return row
+    told = f"brings {plan.values_back:,} values back"
+    told += f", parks {plan.fates.parked:,} rows" if plan.fates.parked else ""
+    if row.verdict is not Verdict.RECOMMENDED:
+        return replace(row, reason=f"{row.reason}; {told}" if row.reason else told)
+    if not plan.source.exact:
+        return replace(row, verdict=Verdict.POSSIBLE, reason=f"{told}, {plan.source.label}")
+    return replace(row, reason=told)
+
+
+def _no_repair(rehearsed: Rehearsal | None) -> str:
     if rehearsed is not None and rehearsed.succeeded and not given_up(rehearsed.losses):
         return "nothing to repair"
-    return "no source of the values from before the migration"
+    return "no snapshot from before the migration is at hand"
 
 
 def _missing(strategy: Strategy, what: str) -> Option:
@@ -64,9 +82,16 @@ def kept_values(losses: Sequence[Loss]) -> int:
     return sum(loss.values.count or 0 for loss in losses if loss.by is DestroyedBy.DOWN and loss.kept)
 
 
-def accept_by_name(losses: Sequence[Loss]) -> tuple[str, ...]:
-    """The names an approver repeats when A is chosen although it does not give everything back."""
-    return tuple(sorted({name_of(loss) for loss in given_up(losses)}))
+def accept_by_name(rehearsed: Rehearsal) -> tuple[str, ...]:
+    """The names an approver repeats when a strategy is chosen although it does not give everything back, or
+    gives tables back whose values are stale."""
+    if rehearsed.strategy not in (Strategy.A, Strategy.D):
+        return ()
+    names = {name_of(loss) for loss in given_up(rehearsed.losses)}
+    plan = rehearsed.repair
+    if plan is not None and not plan.source.exact:
+        names |= {f"stale {table.table.removeprefix('public.')}" for table in plan.tables}
+    return tuple(sorted(names))
 
 
 def name_of(loss: Loss) -> str:
@@ -110,7 +135,8 @@ def _judge(rehearsed: Rehearsal, budgets: Budgets) -> tuple[Verdict, str]:
         )
     missing = given_up(rehearsed.losses)
     if missing:
-        return Verdict.ADVISED_AGAINST, f"A does not give back {', '.join(map(_given_up_words, missing))}"
+        told = ", ".join(map(_given_up_words, missing))
+        return Verdict.ADVISED_AGAINST, f"{rehearsed.strategy.value} does not give back {told}"
     if rehearsed.differences_basis == "before the up" and rehearsed.schema_differences:
         count = len(rehearsed.schema_differences)
         return Verdict.POSSIBLE, f"the schema afterwards differs in {count} places from the one before the up"

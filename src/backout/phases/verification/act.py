@@ -17,27 +17,39 @@ from backout.postgres.catalog import portable_digest, read_schema
 
 
 def verify(
-    run: Run, world: World, proposal: Proposal, done: Execution, held: tuple[str, ...] = ()
+    run: Run,
+    world: World,
+    proposal: Proposal,
+    done: Execution,
+    held: tuple[str, ...] = (),
+    more: tuple[Check, ...] = (),
 ) -> Verification:
     """The checks right after the run; a step, so that the story can end with them.
 
-    `held` names jobs that the incident itself holds: their smoke tests wait for the release.
+    `held` names jobs that the incident itself holds: their smoke tests wait for the release. `more` are
+    checks that another phase has made.
     """
     return run.step(
         "verification.checks",
         Verification,
-        lambda attempt: look(world, proposal, done, attempt.name, held),
+        lambda attempt: look(world, proposal, done, attempt.name, held, more),
     )
 
 
 def look(
-    world: World, proposal: Proposal, done: Execution, name: str, held: tuple[str, ...] = ()
+    world: World,
+    proposal: Proposal,
+    done: Execution,
+    name: str,
+    held: tuple[str, ...] = (),
+    more: tuple[Check, ...] = (),
 ) -> Verification:
     """All checks, once, as they are now."""
     begun = time.monotonic()
     after = gather(world, proposal, name)
     checks = (
         *decide.facts(after, proposal, done),
+        *more,
         *_agreed(world, name, held),
     )
     return Verification(checks, world.now().isoformat(timespec="seconds"), round(time.monotonic() - begun, 1))

@@ -1,4 +1,4 @@
-"""Where one rehearsal happens: the proven copy stays as it is, its clones are used up."""
+"""Where something is tried out on copies: the copy itself stays as it is, its clones are used up."""
 
 from __future__ import annotations
 
@@ -47,21 +47,26 @@ class Stage:
     @contextmanager
     def clone(self, suffix: str) -> Iterator[str]:
         """A marked clone of the copy, destroyed at the end; one left by a killed process is replaced."""
-        name = f"{self.copy[: 60 - len(suffix)]}_{suffix}"
-        admin = self.dsn("postgres")
-        copies.destroy(self.scratch, admin, name)
-        copies.clone(admin, self.copy, name, self._marker(name), application_name=self.name)
+        name = self.make(suffix, CLONE_LEASE)
         try:
             yield name
         finally:
-            copies.destroy(self.scratch, admin, name)
+            copies.destroy(self.scratch, self.dsn("postgres"), name)
 
-    def _marker(self, name: str) -> CopyMarker:
+    def make(self, suffix: str, lease: timedelta) -> str:
+        """A marked clone that stays until its lease ends, or the incident is closed."""
+        name = f"{self.copy[: 60 - len(suffix)]}_{suffix}"
+        admin = self.dsn("postgres")
+        copies.destroy(self.scratch, admin, name)
+        copies.clone(admin, self.copy, name, self._marker(name, lease), application_name=self.name)
+        return name
+
+    def _marker(self, name: str, lease: timedelta) -> CopyMarker:
         with self.session(self.copy) as session:
             of = read_marker(session)
         now = self.world.now()
         source = (of.of_system_identifier, of.of_database) if of else ("", "")
-        return CopyMarker(name, *source, copies.rfc3339(now), copies.rfc3339(now + CLONE_LEASE))
+        return CopyMarker(name, *source, copies.rfc3339(now), copies.rfc3339(now + lease))
 
 
 def server_of(world: World, database: str) -> Scratch:

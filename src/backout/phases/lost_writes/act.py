@@ -1,0 +1,236 @@
+"""Strategy D: after the down, bring back what the up destroyed, row by row, while the application runs.
+
+The two states of before come from a snapshot taken before the migration: restored, it is the state before;
+with the same migrations applied and undone again on a clone, through the real tool, it is the state that
+the live database would have if nobody had written since. Where the two differ, the migration did it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
+
+from backout.errors import BackoutError, Refused
+from backout.model.check import Check
+from backout.model.plan import Proposal, Rehearsal, Strategy
+from backout.model.repair import RepairDone, Repaired, RepairPlan, RepairTable, Source
+from backout.model.snapshot import BeforeUp
+from backout.model.triage import Triage
+from backout.phases.lost_writes import decide
+from backout.phases.lost_writes.facts import Horizon
+from backout.phases.lost_writes.in_place import Repair, figures, repair_table, wrong_rows
+from backout.ports.migrator import ToolEnvironment, ToolResult
+from backout.ports.run import Attempt, Run
+from backout.ports.world import Session, World
+from backout.postgres import done, parked
+from backout.postgres.catalog import read_schema
+from backout.postgres.connect import open_session
+from backout.postgres.losses.down import steady
+from backout.postgres.marks import require_marker
+from backout.postgres.proxy.kept_tables import ensure_schema
+from backout.postgres.proxy.policy import RECORD_ONLY
+from backout.postgres.repair import attempts, rights
+from backout.postgres.repair.effect import Copies
+from backout.postgres.stage import Stage, server_of
+from backout.postgres.through_proxy import drive
+
+COPY_LEASE = timedelta(hours=24)
+_TOOL_DEADLINE = 1800.0
+
+
+def rehearse(
+    run: Run, world: World, found: Triage, down: Rehearsal | None, before: BeforeUp, again: str = ""
+) -> Rehearsal | None:
+    """The down and a repair after it, on a clone of the proven copy; None when there is nothing to bring
+    back, or nothing to bring it back from."""
+    if down is None or not before.database or not decide.worth_a_repair(down):
+        return None
+    source = run.step(
+        "lost_writes.source", Source, lambda attempt: _source(run, world, found, before, attempt.name)
+    )
+
+    def perform(attempt: Attempt) -> Rehearsal:
+        if source.failure:
+            return decide.not_repairable(down, source.failure)
+        stage = Stage(world, server_of(world, down.copy), down.copy, found.identity.role, attempt.name)
+        return _rehearse(run, stage, found, down, source)
+
+    return run.step(f"rehearsal.{Strategy.D.value}{again}", Rehearsal, perform)
+
+
+def _source(run: Run, world: World, found: Triage, before: BeforeUp, name: str) -> Source:
+    """The two states, each a database that stays on the scratch server."""
+    run.progress("the migration is repeated on the snapshot from before it")
+    stage = Stage(world, server_of(world, before.database), before.database, found.identity.role, name)
+    exact, stale = decide.gap(before.transactions, found.committed.xid)
+    try:
+        ready = _up_to_the_migration(stage, found)
+        migrated = replace(stage, copy=ready).make("m", COPY_LEASE)
+        count = len(found.offending)
+        _tool_on(stage, migrated, "apply", count)
+        _history_must(stage, migrated, found, present=True)
+        _tool_on(stage, migrated, "unapply", count)
+        _history_must(stage, migrated, found, present=False)
+    except BackoutError as error:
+        told = f"the migration cannot be repeated on {before.snapshot}: {error.what}"
+        return Source(before.snapshot, before.taken_at, "", "", False, None, told)
+    return Source(before.snapshot, before.taken_at, ready, migrated, exact, stale)
+
+
+def _up_to_the_migration(stage: Stage, found: Triage) -> str:
+    """The snapshot, brought to the migration just before the offending one where it is older than that."""
+    offending = frozenset(found.offending)
+    wanted = [row.name for row in found.history.rows if row.name not in offending]
+    with stage.session(stage.copy) as session:
+        there = {row.name for row in stage.world.migrator.history(session).rows}
+    missing = [name for name in wanted if name not in there]
+    if not missing:
+        return stage.copy
+    ready = stage.make("r", COPY_LEASE)
+    _tool_on(stage, ready, "apply", len(missing))
+    return ready
+
+
+def _tool_on(stage: Stage, database: str, verb: str, count: int) -> None:
+    with stage.session(database) as session:
+        require_marker(session)
+
+    def work(environment: ToolEnvironment) -> ToolResult:
+        command = stage.world.migrator.apply if verb == "apply" else stage.world.migrator.unapply
+        return command(count, environment, _TOOL_DEADLINE)
+
+    drive(stage.world.migrator, work, stage.tool_dsn(database), RECORD_ONLY, stage.name)
+
+
+def _history_must(stage: Stage, database: str, found: Triage, *, present: bool) -> None:
+    with stage.session(database) as session:
+        names = {row.name for row in stage.world.migrator.history(session).rows}
+    wrong = [name for name in found.offending if (name in names) is not present]
+    if wrong:
+        what = "was not applied" if present else "was not undone"
+        raise Refused(f"{wrong[0]} {what} there", where=database, intact="production")
+
+
+def _rehearse(run: Run, stage: Stage, found: Triage, down: Rehearsal, source: Source) -> Rehearsal:
+    world, history = stage.world, frozenset({found.history.table})
+    with world.databases.operate(stage.name) as production:
+        quiet = rights.may_quiet_triggers(production)
+    with stage.clone("d") as database:
+        with stage.session(database) as session:
+            undone, horizon = read_schema(session), rights.horizon(session)
+        run.progress("the down, then the repair, on a clone")
+        _tool_on(stage, database, "unapply", len(found.offending))
+        with _copies(world, source, stage.name) as copies, stage.session(database) as session:
+            reach = decide.repairable(copies.before_schema, undone, read_schema(session), history)
+            repair = _repair(run, world, copies, session, source, horizon, quiet, rest=0.0)
+            begun = time.monotonic()
+            told = _all(repair, reach.tables)
+            plan = RepairPlan(
+                source=source,
+                tables=tuple(t for t in reach.tables if decide.reached(told[t.table])),
+                forecast=tuple(r for r in told.values() if decide.reached(r)),
+                quiet_triggers=quiet,
+                triggers=() if quiet else rights.triggers_of(session, list(reach.tables)),
+                seconds=round(time.monotonic() - begun, 2),
+            )
+            wrong = sum(wrong_rows(repair, table) for table in plan.tables)
+    return decide.repaired(down, plan, reach, wrong)
+
+
+@contextmanager
+def _copies(world: World, source: Source, name: str) -> Iterator[Copies]:
+    scratch = server_of(world, source.before)
+    with (
+        open_session(world.servers.conninfo(scratch, source.before), name) as before,
+        open_session(world.servers.conninfo(scratch, source.migrated), name) as migrated,
+        steady(before),
+        steady(migrated),
+    ):
+        yield Copies(before, migrated, read_schema(before), read_schema(migrated))
+
+
+def _repair(
+    run: Run,
+    world: World,
+    copies: Copies,
+    session: Session,
+    source: Source,
+    horizon: str,
+    quiet: bool,
+    *,
+    rest: float,
+) -> Repair:
+    """Ready to write: our tables are there, triggers find the path that they know."""
+    ensure_schema(session)
+    done.ensure(session)
+    parked.ensure(session)
+    attempts.with_search_path_of_role(session)
+    return Repair(
+        *(copies, session, run.incident, horizon, source.label, quiet, world.budgets),
+        rest=rest,
+        on_progress=lambda table, rows: run.progress(f"repair: {table}, {rows:,} rows"),
+    )
+
+
+def _all(repair: Repair, tables: tuple[RepairTable, ...]) -> dict[str, Repaired]:
+    for table in tables:
+        repair_table(repair, table)
+    return {table.table: figures(repair, table) for table in tables}
+
+
+def ready(world: World, proposal: Proposal) -> None:
+    """Before anything happens: the copies that the repair reads are still there. Raises `UnknownName`."""
+    if proposal.repair is not None:
+        server_of(world, proposal.repair.source.before)
+        server_of(world, proposal.repair.source.migrated)
+
+
+def before_the_down(run: Run, world: World, proposal: Proposal) -> None:
+    """Note which transactions are over before the down begins: what they wrote is older than it."""
+    if proposal.repair is None:
+        return
+
+    def note(attempt: Attempt) -> Horizon:
+        with world.databases.observe(attempt.name) as session:
+            return Horizon(rights.horizon(session))
+
+    run.step("lost_writes.horizon", Horizon, note)
+
+
+def repair(run: Run, world: World, proposal: Proposal) -> RepairDone | None:
+    """After the down: write back what the up destroyed. Resumed, it goes on after the last whole batch."""
+    plan = proposal.repair
+    if plan is None:
+        return None
+    return run.step("lost_writes.repair", RepairDone, lambda attempt: _carry_out(run, world, plan, attempt))
+
+
+def _carry_out(run: Run, world: World, plan: RepairPlan, attempt: Attempt) -> RepairDone:
+    begun = time.monotonic()
+    noted = run.result("lost_writes.horizon", Horizon)
+    with (
+        _copies(world, plan.source, attempt.name) as copies,
+        world.databases.operate(attempt.name) as session,
+    ):
+        horizon = noted.xid if noted else ""
+        ready = _repair(run, world, copies, session, plan.source, horizon, plan.quiet_triggers, rest=1.0)
+        told = _all(ready, plan.tables)
+        return RepairDone(
+            tables=tuple(told.values()),
+            wrong=sum(wrong_rows(ready, table) for table in plan.tables),
+            orphans=tuple(
+                dict.fromkeys(line for table in plan.tables for line in rights.orphans(session, table))
+            )
+            if plan.quiet_triggers
+            else (),
+            seconds=round(time.monotonic() - begun, 2),
+            label=plan.source.label,
+        )
+
+
+def checks(repaired: RepairDone | None) -> tuple[Check, ...]:
+    """What verification says of the repair."""
+    return () if repaired is None else decide.checks(repaired)

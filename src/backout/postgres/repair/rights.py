@@ -1,0 +1,80 @@
+"""What the role of the repair may do on the live database, asked and never assumed."""
+
+from __future__ import annotations
+
+from psycopg import sql
+
+from backout.model.repair import RepairTable
+from backout.postgres.connect import Session
+
+
+def may_quiet_triggers(session: Session) -> bool:
+    """Whether the role may set `session_replication_role` (superuser, or granted from 15 on): then triggers
+    of the application, and foreign keys, stay quiet in the repair's session alone."""
+    row = session.execute("SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user").fetchone()
+    if row == (True,):
+        return True
+    if session.info.server_version < 150000:
+        return False
+    may = session.execute("SELECT pg_catalog.has_parameter_privilege('session_replication_role', 'SET')")
+    return may.fetchone() == (True,)
+
+
+def horizon(session: Session) -> str:
+    """An xid that every transaction now unfinished has reached or passed; xids below it are over."""
+    row = session.execute(
+        "SELECT pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())::text::numeric % 4294967296"
+    ).fetchone()
+    assert row is not None
+    return str(int(row[0]))
+
+
+def triggers_of(session: Session, tables: list[RepairTable]) -> tuple[str, ...]:
+    """Enabled user triggers of these tables, `trigger on table`."""
+    rows = session.execute(
+        """SELECT t.tgname::text || ' on ' || t.tgrelid::pg_catalog.regclass::text
+           FROM pg_catalog.pg_trigger t WHERE NOT t.tgisinternal AND t.tgenabled <> 'D'
+             AND t.tgrelid = ANY(%s::text[]::pg_catalog.regclass[]) ORDER BY 1""",
+        ([table.table for table in tables],),
+    ).fetchall()
+    return tuple(row[0] for row in rows)
+
+
+def orphans(session: Session, table: RepairTable) -> tuple[str, ...]:
+    """Foreign keys to or from this table that some row breaks, `name on table: rows`."""
+    found = []
+    for name, child, parent, pairs in _foreign_keys(session, table):
+        query = sql.SQL(
+            "SELECT count(*) FROM {child} c WHERE {filled}"
+            " AND NOT EXISTS (SELECT FROM {parent} p WHERE {join})"
+        ).format(
+            child=sql.SQL(child),
+            parent=sql.SQL(parent),
+            filled=sql.SQL(" AND ").join(
+                sql.SQL("c.{} IS NOT NULL").format(sql.Identifier(here)) for here, _ in pairs
+            ),
+            join=sql.SQL(" AND ").join(
+                sql.SQL("c.{} = p.{}").format(sql.Identifier(here), sql.Identifier(there))
+                for here, there in pairs
+            ),
+        )
+        row = session.execute(query).fetchone()
+        if row is not None and row[0]:
+            found.append(f"{name} on {child}: {row[0]:,}")
+    return tuple(found)
+
+
+def _foreign_keys(session: Session, table: RepairTable) -> list[tuple[str, str, str, list[tuple[str, str]]]]:
+    rows = session.execute(
+        """SELECT k.conname::text, k.conrelid::pg_catalog.regclass::text,
+                  k.confrelid::pg_catalog.regclass::text,
+                  (SELECT pg_catalog.array_agg(ARRAY[a.attname::text, b.attname::text] ORDER BY i.n)
+                   FROM pg_catalog.generate_subscripts(k.conkey, 1) i(n)
+                   JOIN pg_catalog.pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = k.conkey[i.n]
+                   JOIN pg_catalog.pg_attribute b ON b.attrelid = k.confrelid AND b.attnum = k.confkey[i.n])
+           FROM pg_catalog.pg_constraint k
+           WHERE k.contype = 'f' AND k.conparentid = 0
+             AND %s::text::pg_catalog.regclass IN (k.conrelid, k.confrelid)""",
+        (table.table,),
+    ).fetchall()
+    return [(name, child, parent, [(a, b) for a, b in pairs]) for name, child, parent, pairs in rows]
