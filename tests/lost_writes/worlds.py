@@ -38,10 +38,12 @@ class World:
             copies = effect.Copies(
                 self.before, self.migrated, read_schema(self.before), read_schema(self.migrated)
             )
-            repair = Repair(
-                copies, self.live, INCIDENT, self.horizon, "", quiet_triggers, Budgets(), rest=rest
-            )
-            return {table.table: repair_table(repair, table) for table in self.plan.tables}
+            repair = Repair(self.live, INCIDENT, self.horizon, "", quiet_triggers, Budgets(), rest=rest)
+            return {table.table: repair_table(repair, copies, table) for table in self.plan.tables}
+
+    def writer(self) -> Repair:
+        """What resolving parked rows needs."""
+        return Repair(self.live, INCIDENT, self.horizon, "", False, Budgets())
 
     def table(self, name: str) -> RepairTable:
         return next(table for table in self.plan.tables if table.table == name)

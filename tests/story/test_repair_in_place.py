@@ -59,9 +59,8 @@ def test_a_snapshot_with_writes_between_is_offered_as_stale_and_only_by_name(
     assert proposal.accept_by_name == ("stale users",)
 
 
-def test_truncate_cascade_is_undone_beside_the_application(
-    heroes16: World, capsys: pytest.CaptureFixture[str]
-):
+def truncated(heroes16: World, capsys: pytest.CaptureFixture[str]) -> str:
+    """A snapshot, a reviewed TRUNCATE ... CASCADE, and writes since; the incident is open."""
     first = (
         "CREATE TABLE users (id bigint PRIMARY KEY, full_name text);"
         "CREATE TABLE notes (id bigserial PRIMARY KEY, author bigint NOT NULL REFERENCES users, body text);"
@@ -82,7 +81,13 @@ def test_truncate_cascade_is_undone_beside_the_application(
     with heroes16.connect() as session:
         session.execute("INSERT INTO users VALUES (7, 'somebody else'), (9000, 'new')")
         session.execute("INSERT INTO notes (author, body) VALUES (9000, 'mine')")
-    incident = heroes16.open()
+    return heroes16.open()
+
+
+def test_truncate_cascade_is_undone_beside_the_application(
+    heroes16: World, capsys: pytest.CaptureFixture[str]
+):
+    incident = truncated(heroes16, capsys)
     proposed = incidents.propose(heroes16.desk(), incident)
     option = next(o for o in proposed.proposals.options if o.strategy is Strategy.D)
     assert option.verdict in (Verdict.RECOMMENDED, Verdict.POSSIBLE), option
@@ -116,3 +121,30 @@ def test_the_repair_is_cut_after_every_entry_and_resumed(heroes16: World, capsys
     assert heroes16.one("SELECT count(*) FROM users WHERE full_name = 'name ' || id") == 1000
     assert heroes16.one("SELECT count(*) FROM backout_kept.manifest") == 1
     assert heroes16.one("SELECT sum((figures->>'updated')::int) FROM backout.done") == 1000
+
+
+def test_the_parked_row_is_shown_and_resolved_once_by_a_signature(
+    heroes16: World, capsys: pytest.CaptureFixture[str]
+):
+    incident = truncated(heroes16, capsys)
+    incidents.propose(heroes16.desk(), incident)
+    heroes16.approve(incident, strategy="D")
+    incidents.run(heroes16.desk(), incident, {}, 0)
+    code, listed, _ = heroes16.cli(capsys, "parked", "list", incident)
+    assert (code, listed["open"]) == (0, 1)
+    row = next(r for r in listed["rows"] if r["fate"] == "parked")
+    assert (row["relation"], row["key"], row["resolution"]) == ("public.users", ["7"], "")
+    number = str(row["number"])
+    code, shown, _ = heroes16.cli(capsys, "parked", "show", incident, number)
+    assert shown["before"] == {"id": "(1 characters)", "full_name": "(6 characters)"}
+    code, shown, _ = heroes16.cli(capsys, "parked", "show", incident, number, "--reveal")
+    assert shown["before"]["full_name"] == "name 7"
+    resolve = ("parked", "resolve", incident, number, "--take", "before")
+    code, asked, _ = heroes16.cli(capsys, *resolve)
+    assert code == 4 and asked["next"].endswith("--as NAME")
+    signed = ("--as", "priya.raman", "--key", str(heroes16.keys["priya.raman"]), "--confirm", "heroes")
+    code, done, _ = heroes16.cli(capsys, *resolve, *signed)
+    assert (code, done["applied"], done["open"]) == (0, 1, 0)
+    assert heroes16.one("SELECT full_name FROM users WHERE id = 7") == "name 7"
+    code, again, _ = heroes16.cli(capsys, *resolve, *signed)
+    assert (code, again["what"]) == (3, "public.users 7 was resolved before")

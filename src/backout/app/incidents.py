@@ -16,6 +16,7 @@ from backout.model.gate import Proposals
 from backout.model.incident import Incident
 from backout.model.journal import EntryKind
 from backout.model.plan import Proposal, Rehearsal, Strategy
+from backout.model.repair import RepairDone
 from backout.model.triage import Triage
 from backout.phases.snapshot.facts import Proven
 from backout.records import codec
@@ -119,7 +120,9 @@ def run(desk: Desk, incident_id: str, go: Mapping[str, str], watch_seconds: floa
         done = desk.need(incident.id, "execution.down", Execution)
         seconds = _watch_seconds(world.environment, watch_seconds)
         watched = _watch(desk, incident, done, seconds)
-    return Ran(incident.id, done.outcome.value, done, checks, watched, _after(incident.id, done, checks))
+    repaired = desk.result(incident.id, "lost_writes.repair", RepairDone)
+    following = _after(incident.id, done, checks)
+    return Ran(incident.id, done.outcome.value, done, checks, watched, following, repaired)
 
 
 def _watch_seconds(environment: str, asked: float | None) -> float:

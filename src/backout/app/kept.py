@@ -9,8 +9,8 @@ from backout.app import lock
 from backout.app.containment import next_prefix
 from backout.app.desk import Desk
 from backout.app.results import KeptList, PutBack, Written
-from backout.app.signing import How
-from backout.errors import ConfigurationError, Refused, Waiting
+from backout.app.signing import How, one_signature
+from backout.errors import ConfigurationError, Refused
 from backout.model.execution import Execution, Outcome
 from backout.model.incident import Incident
 from backout.phases.kept import act as kept_values
@@ -136,7 +136,10 @@ def _message(incident: Incident, forecast: PutBack, overwrite: bool) -> str:
 
 def put_back(desk: Desk, asked: PutBackAsked, person: str, how: How) -> PutBack:
     """Write the values back after one signature of an enrolled person."""
-    key = _signed(desk, asked, person, how)
+    key = one_signature(
+        *(desk, asked.incident, asked.message, person, how),
+        again=f"{asked.forecast.next.replace('NAME', person)} --key FILE",
+    )
     with lock.worker(desk.app.state, "kept put-back", desk.actor):
         prefix = _unfinished(desk, asked) or next_prefix(desk, asked.incident.id, "putback")
         run = desk.story(asked.incident.id, prefix)
@@ -157,22 +160,3 @@ def _unfinished(desk: Desk, asked: PutBackAsked) -> str:
             done = desk.story(asked.incident.id, prefix).result("write", PutBackDone)
             return "" if done is not None else prefix
     return ""
-
-
-def _signed(desk: Desk, asked: PutBackAsked, person: str, how: How) -> str:
-    people = desk.app.people()
-    message = asked.message.encode()
-    if how.signature is not None:
-        armoured: str | None = how.signature.read_text("utf-8")
-    elif how.key is not None:
-        armoured = people.sign_with_key(person, message, how.key)
-    else:
-        armoured = people.sign_with_agent(person, message)
-    if armoured is None:
-        raise Waiting(
-            f"no signature of {person}: no key of theirs is in a running ssh-agent",
-            where=asked.incident.target,
-            intact="everything; nothing was written",
-            next=f"{asked.forecast.next.replace('NAME', person)} --key FILE",
-        )
-    return people.verify(person, message, armoured)

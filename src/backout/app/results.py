@@ -11,6 +11,7 @@ from backout.model.incident import Incident
 from backout.model.people import Approval
 from backout.model.plan import Rehearsal
 from backout.model.readiness import Capability
+from backout.model.repair import RepairDone
 from backout.model.snapshot import Proof, Snapshot
 from backout.model.target import TargetIdentity
 from backout.model.triage import Triage
@@ -61,6 +62,8 @@ class Ran:
     verification: Verification
     watch: Watch | None
     next: str
+    repaired: RepairDone | None = None
+    """Strategy D: what came back after the down."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +121,59 @@ class PutBack:
     row_gone: int
     already_there: int
     overwritten: int
+    next: str
+
+
+@dataclass(frozen=True, slots=True)
+class ParkedRow:
+    """One row of `parked list`. Values are not in it: see `parked show`."""
+
+    number: int
+    family: int
+    """Number of the root of its family: a parked parent parks its children."""
+    fate: str
+    """`parked` needs a person, `listed` is shown."""
+    relation: str
+    key: tuple[str, ...]
+    columns: tuple[str, ...]
+    reason: str
+    detail: str
+    as_of: str
+    resolution: str
+    """Empty = open."""
+
+
+@dataclass(frozen=True, slots=True)
+class ParkedList:
+    """`parked list`."""
+
+    incident: str
+    rows: tuple[ParkedRow, ...]
+    open: int
+    """Parked rows that still need a person."""
+    next: str
+
+
+@dataclass(frozen=True, slots=True)
+class ParkedShown:
+    """`parked show`: one row in its three states. Without --reveal values are told by type and length."""
+
+    incident: str
+    row: ParkedRow
+    before: dict[str, str] | None
+    migrated: dict[str, str] | None
+    now: dict[str, str] | None
+    next: str
+
+
+@dataclass(frozen=True, slots=True)
+class ParkedDone:
+    """`parked resolve` and `parked retry`."""
+
+    incident: str
+    applied: int
+    """Rows written or closed by this command."""
+    open: int
     next: str
 
 

@@ -316,3 +316,26 @@ def prepare_bundle(
 def sign_for_elsewhere(desk: Desk, asked: ToSign, how: How) -> str:
     """Sign on this machine; the line to add on the incident's."""
     return line_of(_signed(desk.app.people(), asked, how))
+
+
+def one_signature(desk: Desk, incident: Incident, message: str, person: str, how: How, *, again: str) -> str:
+    """One person's signature over what was printed, for a write beside the approved plan; the key's name.
+
+    Raises `Waiting` with the command to type `again` when no key of theirs is at hand.
+    """
+    people = desk.app.people()
+    text = message.encode()
+    if how.signature is not None:
+        armoured: str | None = how.signature.read_text("utf-8")
+    elif how.key is not None:
+        armoured = people.sign_with_key(person, text, how.key)
+    else:
+        armoured = people.sign_with_agent(person, text)
+    if armoured is None:
+        raise Waiting(
+            f"no signature of {person}: no key of theirs is in a running ssh-agent",
+            where=incident.target,
+            intact="everything; nothing was written",
+            next=again,
+        )
+    return people.verify(person, text, armoured)

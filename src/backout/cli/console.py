@@ -149,3 +149,18 @@ def ask_line(question: str, flag: str) -> str:
         raise Waiting(question, intact="everything; nothing was signed", next=f"pass {flag}")
     print(f"{question} ", end="", file=sys.stderr, flush=True)  # noqa: T201
     return sys.stdin.readline().strip()
+
+
+def confirm_target(target: str, given: str | None) -> None:
+    """The target's name, typed or given; raises `ConfigurationError` for any other."""
+    from backout.errors import ConfigurationError
+
+    question = f"Type the target's name ({target}):"
+    typed = given if given is not None else ask_line(question, f"--confirm {target}")
+    if typed != target:
+        raise ConfigurationError(
+            f"{typed!r} is not the target's name; nothing was written",
+            where=target,
+            intact="everything",
+            next=f"--confirm {target}",
+        )

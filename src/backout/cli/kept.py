@@ -9,7 +9,7 @@ import typer
 
 from backout.cli.at_work import desk as at_desk
 from backout.cli.at_work import incident_or_only
-from backout.cli.console import ConfigOption, JsonOption, ask_line, emit, say
+from backout.cli.console import ConfigOption, JsonOption, confirm_target, emit, say
 
 verbs = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="What a down destroyed, and its way back."
@@ -120,21 +120,6 @@ def put_back(
             exit_code=4,
         )
     say(asked.message.rstrip())
-    _confirm(asked.incident.target, confirm)
+    confirm_target(asked.incident.target, confirm)
     answer = kept.put_back(desk, asked, person, How(key, signature))
     emit(answer, lambda style: put_back_screen(answer, style=style), as_json=as_json)
-
-
-def _confirm(target: str, given: str | None) -> None:
-    from backout.errors import ConfigurationError
-
-    typed = (
-        given if given is not None else ask_line(f"Type the target's name ({target}):", f"--confirm {target}")
-    )
-    if typed != target:
-        raise ConfigurationError(
-            f"{typed!r} is not the target's name; nothing was written",
-            where=target,
-            intact="everything",
-            next=f"--confirm {target}",
-        )

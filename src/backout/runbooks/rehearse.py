@@ -7,6 +7,7 @@ from backout.model.incident import Incident
 from backout.model.plan import Rehearsal
 from backout.model.snapshot import Snapshot
 from backout.model.triage import Triage
+from backout.phases.lost_writes import act as lost_writes
 from backout.phases.rehearsal import act as rehearsal
 from backout.phases.snapshot import act as snapshot
 from backout.phases.snapshot.facts import Proven
@@ -28,6 +29,8 @@ def rehearse(
         rehearsal.rehearse(run, world, found, plan, proven.proof.copy, earlier.database)
         for plan in candidates.decide(found)
     )
+    in_place = lost_writes.rehearse(run, world, found, rehearsal.of_the_down(rehearsals), earlier)
+    rehearsals = (*rehearsals, in_place) if in_place else rehearsals
     return found, proven, rehearsals, strategy.propose(run, world, found, rehearsals, proven.snapshot)
 
 

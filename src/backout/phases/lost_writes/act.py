@@ -22,6 +22,7 @@ from backout.model.triage import Triage
 from backout.phases.lost_writes import decide
 from backout.phases.lost_writes.facts import Horizon
 from backout.phases.lost_writes.in_place import Repair, figures, repair_table, wrong_rows
+from backout.phases.lost_writes.parking import retry
 from backout.ports.migrator import ToolEnvironment, ToolResult
 from backout.ports.run import Attempt, Run
 from backout.ports.world import Session, World
@@ -125,9 +126,9 @@ def _rehearse(run: Run, stage: Stage, found: Triage, down: Rehearsal, source: So
         _tool_on(stage, database, "unapply", len(found.offending))
         with _copies(world, source, stage.name) as copies, stage.session(database) as session:
             reach = decide.repairable(copies.before_schema, undone, read_schema(session), history)
-            repair = _repair(run, world, copies, session, source, horizon, quiet, rest=0.0)
+            repair = _repair(run, world, session, source, horizon, quiet, rest=0.0)
             begun = time.monotonic()
-            told = _all(repair, reach.tables)
+            told = _all(repair, copies, reach.tables)
             plan = RepairPlan(
                 source=source,
                 tables=tuple(t for t in reach.tables if decide.reached(told[t.table])),
@@ -136,7 +137,7 @@ def _rehearse(run: Run, stage: Stage, found: Triage, down: Rehearsal, source: So
                 triggers=() if quiet else rights.triggers_of(session, list(reach.tables)),
                 seconds=round(time.monotonic() - begun, 2),
             )
-            wrong = sum(wrong_rows(repair, table) for table in plan.tables)
+            wrong = sum(wrong_rows(repair, copies, table) for table in plan.tables)
     return decide.repaired(down, plan, reach, wrong)
 
 
@@ -155,7 +156,6 @@ def _copies(world: World, source: Source, name: str) -> Iterator[Copies]:
 def _repair(
     run: Run,
     world: World,
-    copies: Copies,
     session: Session,
     source: Source,
     horizon: str,
@@ -169,15 +169,17 @@ def _repair(
     parked.ensure(session)
     attempts.with_search_path_of_role(session)
     return Repair(
-        *(copies, session, run.incident, horizon, source.label, quiet, world.budgets),
+        *(session, run.incident, horizon, source.label, quiet, world.budgets),
         rest=rest,
         on_progress=lambda table, rows: run.progress(f"repair: {table}, {rows:,} rows"),
     )
 
 
-def _all(repair: Repair, tables: tuple[RepairTable, ...]) -> dict[str, Repaired]:
+def _all(repair: Repair, copies: Copies, tables: tuple[RepairTable, ...]) -> dict[str, Repaired]:
     for table in tables:
-        repair_table(repair, table)
+        repair_table(repair, copies, table)
+    for table in tables:
+        retry(repair, table)
     return {table.table: figures(repair, table) for table in tables}
 
 
@@ -216,11 +218,11 @@ def _carry_out(run: Run, world: World, plan: RepairPlan, attempt: Attempt) -> Re
         world.databases.operate(attempt.name) as session,
     ):
         horizon = noted.xid if noted else ""
-        ready = _repair(run, world, copies, session, plan.source, horizon, plan.quiet_triggers, rest=1.0)
-        told = _all(ready, plan.tables)
+        ready = _repair(run, world, session, plan.source, horizon, plan.quiet_triggers, rest=1.0)
+        told = _all(ready, copies, plan.tables)
         return RepairDone(
             tables=tuple(told.values()),
-            wrong=sum(wrong_rows(ready, table) for table in plan.tables),
+            wrong=sum(wrong_rows(ready, copies, table) for table in plan.tables),
             orphans=tuple(
                 dict.fromkeys(line for table in plan.tables for line in rights.orphans(session, table))
             )

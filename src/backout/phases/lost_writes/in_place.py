@@ -26,9 +26,8 @@ _ROUNDS = 50
 
 @dataclass(frozen=True, slots=True)
 class Repair:
-    """What a repair needs besides the table: the copies, the live session, and how it may behave."""
+    """What a repair needs besides the table and the copies: the live session, and how it may behave."""
 
-    copies: effect.Copies
     session: Session
     incident: str
     horizon: str
@@ -42,15 +41,21 @@ class Repair:
     """Pause after a batch, as a multiple of the time that it took: writers come first."""
     on_progress: Callable[[str, int], None] = field(default=lambda _table, _rows: None)
 
+    @property
+    def settings(self) -> dict[str, str]:
+        """Settings of each of its transactions."""
+        chosen = {"lock_timeout": f"{self.budgets.lock_timeout * 1000:.0f}ms", "synchronous_commit": "on"}
+        return chosen | ({"session_replication_role": "replica"} if self.quiet_triggers else {})
 
-def repair_table(repair: Repair, table: RepairTable) -> Repaired:
+
+def repair_table(repair: Repair, copies: effect.Copies, table: RepairTable) -> Repaired:
     """Repair all rows of one table; batches that were done before are passed over.
 
     Raises `LockNotGranted` when a batch did not get its locks within the patience of the plan; what was done
     stays done.
     """
     total, read = Repaired(table.table), 0
-    for number, batch in enumerate(effect.changed_rows(repair.copies, table)):
+    for number, batch in enumerate(effect.changed_rows(copies, table)):
         begun = time.monotonic()
         total = _plus(total, _batch(repair, table, f"{_prefix(repair, table)}{number}", batch))
         read += len(batch)
@@ -79,15 +84,15 @@ def _prefix(repair: Repair, table: RepairTable) -> str:
     return f"{repair.incident}/repair/{table.table}/"
 
 
-def wrong_rows(repair: Repair, table: RepairTable) -> int:
+def wrong_rows(repair: Repair, copies: effect.Copies, table: RepairTable) -> int:
     """Rows that are not what they should be, parked ones apart: the proof afterwards. Only reads."""
-    work, found = _Work(repair, table), 0
+    work, found = Work(repair, table), 0
     open_keys = {
         entry.key
         for entry in parked.entries(repair.session, repair.incident, fate=Fate.PARKED)
         if entry.relation == table.table
     }
-    for batch in effect.changed_rows(repair.copies, table):
+    for batch in effect.changed_rows(copies, table):
         found += work.count_wrong([row for row in batch if row.key(table.key) not in open_keys])
     return found
 
@@ -97,10 +102,10 @@ def _batch(repair: Repair, table: RepairTable, mark: str, batch: Sequence[effect
     ends = time.monotonic() + repair.budgets.lock_patience
     while True:
         try:
-            with attempts.transaction(repair.session, _settings(repair)):
+            with attempts.transaction(repair.session, repair.settings):
                 if not done.once(repair.session, mark):
                     return Repaired(table.table)
-                work = _Work(repair, table)
+                work = Work(repair, table)
                 work.apply(batch)
                 parked.store(repair.session, repair.incident, work.entries)
                 done.tell(repair.session, mark, _figures(work.tally))
@@ -116,13 +121,8 @@ def _batch(repair: Repair, table: RepairTable, mark: str, batch: Sequence[effect
             time.sleep(5 * repair.budgets.lock_timeout)
 
 
-def _settings(repair: Repair) -> dict[str, str]:
-    settings = {"lock_timeout": f"{repair.budgets.lock_timeout * 1000:.0f}ms", "synchronous_commit": "on"}
-    return settings | ({"session_replication_role": "replica"} if repair.quiet_triggers else {})
-
-
-class _Work:
-    """One batch while its transaction is open: what it has written, and what it parks or lists."""
+class Work:
+    """Rows of one table while a transaction is open: what was written, and what is parked or listed."""
 
     def __init__(self, repair: Repair, table: RepairTable) -> None:
         self._repair = repair

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from psycopg import sql
 
 from backout.model.repair import RepairTable
 from backout.postgres.connect import Session
+from backout.postgres.names import qualified
 
 
 def may_quiet_triggers(session: Session) -> bool:
@@ -40,41 +43,58 @@ def triggers_of(session: Session, tables: list[RepairTable]) -> tuple[str, ...]:
     return tuple(row[0] for row in rows)
 
 
+@dataclass(frozen=True, slots=True)
+class ForeignKey:
+    """A foreign key; tables qualified, columns as pairs (of the child, of the parent)."""
+
+    name: str
+    child: str
+    parent: str
+    pairs: tuple[tuple[str, str], ...]
+
+
 def orphans(session: Session, table: RepairTable) -> tuple[str, ...]:
     """Foreign keys to or from this table that some row breaks, `name on table: rows`."""
     found = []
-    for name, child, parent, pairs in _foreign_keys(session, table):
+    for key in foreign_keys(session, table):
         query = sql.SQL(
-            "SELECT count(*) FROM {child} c WHERE {filled}"
-            " AND NOT EXISTS (SELECT FROM {parent} p WHERE {join})"
+            """SELECT count(*) FROM {child} c
+               WHERE {filled} AND NOT EXISTS (SELECT FROM {parent} p WHERE {join})"""
         ).format(
-            child=sql.SQL(child),
-            parent=sql.SQL(parent),
+            child=sql.SQL(key.child),
+            parent=sql.SQL(key.parent),
             filled=sql.SQL(" AND ").join(
-                sql.SQL("c.{} IS NOT NULL").format(sql.Identifier(here)) for here, _ in pairs
+                sql.SQL("c.{} IS NOT NULL").format(sql.Identifier(here)) for here, _ in key.pairs
             ),
             join=sql.SQL(" AND ").join(
                 sql.SQL("c.{} = p.{}").format(sql.Identifier(here), sql.Identifier(there))
-                for here, there in pairs
+                for here, there in key.pairs
             ),
         )
         row = session.execute(query).fetchone()
         if row is not None and row[0]:
-            found.append(f"{name} on {child}: {row[0]:,}")
+            found.append(f"{key.name} on {key.child}: {row[0]:,}")
     return tuple(found)
 
 
-def _foreign_keys(session: Session, table: RepairTable) -> list[tuple[str, str, str, list[tuple[str, str]]]]:
+def foreign_keys(session: Session, table: RepairTable) -> tuple[ForeignKey, ...]:
+    """Foreign keys from and to this table."""
     rows = session.execute(
-        """SELECT k.conname::text, k.conrelid::pg_catalog.regclass::text,
-                  k.confrelid::pg_catalog.regclass::text,
+        """SELECT k.conname::text, cn.nspname::text, c.relname::text, pn.nspname::text, p.relname::text,
                   (SELECT pg_catalog.array_agg(ARRAY[a.attname::text, b.attname::text] ORDER BY i.n)
                    FROM pg_catalog.generate_subscripts(k.conkey, 1) i(n)
                    JOIN pg_catalog.pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = k.conkey[i.n]
                    JOIN pg_catalog.pg_attribute b ON b.attrelid = k.confrelid AND b.attnum = k.confkey[i.n])
            FROM pg_catalog.pg_constraint k
+           JOIN pg_catalog.pg_class c ON c.oid = k.conrelid
+           JOIN pg_catalog.pg_namespace cn ON cn.oid = c.relnamespace
+           JOIN pg_catalog.pg_class p ON p.oid = k.confrelid
+           JOIN pg_catalog.pg_namespace pn ON pn.oid = p.relnamespace
            WHERE k.contype = 'f' AND k.conparentid = 0
-             AND %s::text::pg_catalog.regclass IN (k.conrelid, k.confrelid)""",
+             AND %s::text::pg_catalog.regclass IN (k.conrelid, k.confrelid) ORDER BY k.oid""",
         (table.table,),
     ).fetchall()
-    return [(name, child, parent, [(a, b) for a, b in pairs]) for name, child, parent, pairs in rows]
+    return tuple(
+        ForeignKey(name, qualified(cs, cn), qualified(ps, pn), tuple((a, b) for a, b in pairs))
+        for name, cs, cn, ps, pn, pairs in rows
+    )

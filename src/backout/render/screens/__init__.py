@@ -13,6 +13,9 @@ from backout.render.screens.error import screen as error_screen
 from backout.render.screens.init import screen as init_screen
 from backout.render.screens.kept_list import screen as kept_list_screen
 from backout.render.screens.open import screen as open_screen
+from backout.render.screens.parked import done_screen as parked_done_screen
+from backout.render.screens.parked import list_screen as parked_list_screen
+from backout.render.screens.parked import show_screen as parked_show_screen
 from backout.render.screens.postmortem import screen as postmortem_screen
 from backout.render.screens.propose import screen as propose_screen
 from backout.render.screens.put_back import forecast_screen as put_back_forecast_screen
@@ -40,6 +43,9 @@ __all__ = [
     "init_screen",
     "kept_list_screen",
     "open_screen",
+    "parked_done_screen",
+    "parked_list_screen",
+    "parked_show_screen",
     "postmortem_screen",
     "propose_screen",
     "put_back_forecast_screen",

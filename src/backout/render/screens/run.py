@@ -8,6 +8,7 @@ from datetime import datetime
 from backout.model.check import Check, all_good
 from backout.model.execution import Execution, Outcome, Verification, Watch
 from backout.model.plan import Rehearsal, Strategy
+from backout.model.repair import RepairDone
 from backout.render import words
 from backout.render.layout import State, Step, Style, checks, hanging, page, steps, tally
 from backout.render.screens.watch import watch_lines
@@ -24,11 +25,14 @@ def screen(
     next: str,
     now: datetime | None = None,
     rehearsal: Rehearsal | None = None,
+    repaired: RepairDone | None = None,
 ) -> str:
     """What was done and whether it holds; checks that did not pass are shown one by one."""
-    lines = steps([_down(done, rehearsal), _verify(verification)], style)
+    repair = [_repair(repaired)] if repaired else []
+    lines = steps([_down(done, rehearsal), *repair, _verify(verification)], style)
     lines += checks(_not_passed(verification.checks), style)
     lines += hanging("", counted(done), style)
+    lines += hanging("", brought_back(repaired), style) if repaired else []
     lines += hanging("", ended(done, now), style)
     lines += watch_lines(watch, style, now) if watch else []
     if not all_good(verification.checks):
@@ -46,6 +50,23 @@ def _down(done: Execution, rehearsal: Rehearsal | None) -> Step:
     waited = (f"waited {words.duration(done.waited_seconds)} for locks",) if done.waited_seconds else ()
     name = _WAYS_OUT[done.strategy].words if done.strategy in _WAYS_OUT else "down"
     return Step(state, name, text, done.seconds, rehearsal.seconds if rehearsal else None, waited)
+
+
+def _repair(repaired: RepairDone) -> Step:
+    rows = sum(table.rows for table in repaired.tables)
+    state = State.FAIL if repaired.wrong else State.PASS
+    text = f"{words.plural(rows, 'row')} in {words.plural(len(repaired.tables), 'table')}"
+    return Step(state, "repair", text, repaired.seconds)
+
+
+def brought_back(repaired: RepairDone) -> str:
+    """`brought back 999 values, parked 0 rows, listed 1`."""
+    fates = repaired.fates
+    stale = f"; {repaired.label}" if repaired.label else ""
+    return (
+        f"brought back {words.plural(repaired.values_back, 'value')}, "
+        f"parked {words.plural(fates.parked, 'row')}, listed {fates.listed:,}{stale}"
+    )
 
 
 def _size(done: Execution) -> str:

@@ -1,0 +1,185 @@
+"""The verbs about parked rows: list, show, retry, resolve."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from backout.app import lock
+from backout.app.containment import next_prefix
+from backout.app.desk import Desk
+from backout.app.incidents import executed_proposal
+from backout.app.results import ParkedDone, ParkedList, ParkedRow, ParkedShown
+from backout.app.signing import How, one_signature
+from backout.errors import ConfigurationError, Refused
+from backout.model.execution import Execution
+from backout.model.incident import Incident
+from backout.model.repair import RepairPlan, RepairTable
+from backout.phases.lost_writes import parking
+from backout.phases.lost_writes.in_place import Repair
+from backout.postgres import parked
+from backout.postgres.repair import attempts
+from backout.postgres.repair.rights import foreign_keys
+
+NAME = "backout/parked"
+TAKES = ("now", "before")
+
+
+@dataclass(frozen=True, slots=True)
+class _List:
+    """The work list of one incident, read from its target."""
+
+    repair: Repair
+    plan: RepairPlan
+    entries: tuple[parked.Entry, ...]
+    roots: dict[int, int]
+
+    def rows(self) -> tuple[ParkedRow, ...]:
+        return tuple(self.row(entry) for entry in self.entries)
+
+    def row(self, entry: parked.Entry) -> ParkedRow:
+        return ParkedRow(
+            *(entry.number, self.roots[entry.number], entry.fate.value, entry.relation, entry.key),
+            *(entry.columns, entry.reason.value, entry.detail, entry.as_of, entry.resolution),
+        )
+
+    def table(self, relation: str) -> RepairTable:
+        return next(table for table in self.plan.tables if table.table == relation)
+
+
+@contextmanager
+def _work_list(desk: Desk, incident: Incident) -> Iterator[_List]:
+    plan = _plan(desk, incident)
+    world = desk.app.world(incident.target)
+    with world.databases.operate(NAME) as session:
+        attempts.with_search_path_of_role(session)
+        repair = Repair(session, incident.id, "", plan.source.label, plan.quiet_triggers, world.budgets)
+        entries = parked.entries(session, incident.id)
+        keys = [key for table in plan.tables for key in foreign_keys(session, table)]
+        yield _List(repair, plan, entries, parking.families(entries, keys))
+
+
+def _plan(desk: Desk, incident: Incident) -> RepairPlan:
+    done = desk.result(incident.id, "execution.down", Execution)
+    plan = executed_proposal(desk, incident.id, done).repair if done is not None else None
+    if plan is None:
+        raise Refused(
+            "nothing was repaired in this incident",
+            where=incident.target,
+            intact="everything",
+            next=f"backout status {incident.id}",
+        )
+    return plan
+
+
+def listed(desk: Desk, incident_id: str) -> ParkedList:
+    """Every parked and listed row, in families."""
+    incident = desk.incident(incident_id)
+    with _work_list(desk, incident) as work:
+        waiting = [entry for entry in work.entries if parking.is_open(entry)]
+        following = f"backout parked show {incident.id} {waiting[0].number}" if waiting else "nothing"
+        return ParkedList(incident.id, work.rows(), len(waiting), following)
+
+
+def show(desk: Desk, incident_id: str, number: int, *, reveal: bool) -> ParkedShown:
+    """One row in its three states; values only when they were asked for."""
+    incident = desk.incident(incident_id)
+    with _work_list(desk, incident) as work:
+        entry = parking.numbered(work.entries, number, incident.id)
+        following = f"backout parked resolve {incident.id} {number} --take now|before --as NAME"
+        return ParkedShown(
+            incident.id,
+            work.row(entry),
+            _told(entry.before, reveal=reveal),
+            _told(entry.migrated, reveal=reveal),
+            _told(entry.now, reveal=reveal),
+            following if parking.is_open(entry) else f"backout parked list {incident.id}",
+        )
+
+
+def _told(row: parked.Row | None, *, reveal: bool) -> dict[str, str] | None:
+    if row is None:
+        return None
+    return {name: _cell(value, reveal=reveal) for name, value in row.items()}
+
+
+def _cell(value: str | None, *, reveal: bool) -> str:
+    if value is None:
+        return "NULL"
+    return value if reveal else f"({len(value)} characters)"
+
+
+def retry(desk: Desk, incident_id: str) -> ParkedDone:
+    """Try refused rows again: covered by the approvals of the plan, and nothing is overlaid."""
+    incident = desk.incident(incident_id)
+    with lock.worker(desk.app.state, "parked retry", desk.actor), _work_list(desk, incident) as work:
+        applied = sum(parking.retry(work.repair, table) for table in work.plan.tables)
+    run = desk.story(incident.id, next_prefix(desk, incident.id, "parked"))
+    run.decide("retried", {"applied": applied})
+    return _done(desk, incident, applied)
+
+
+@dataclass(frozen=True, slots=True)
+class ToResolve:
+    """A decision about one row, and the text that a person signs."""
+
+    incident: Incident
+    number: int
+    take: str
+    column: str
+    value: str | None
+    message: str
+    next: str
+
+
+def ask(desk: Desk, incident_id: str, number: int, take: str, column: str, value: str | None) -> ToResolve:
+    """What would be decided; only reads. Either `take` or `column` with its value."""
+    incident = desk.incident(incident_id)
+    if bool(take) == bool(column) or (take and take not in TAKES):
+        raise ConfigurationError(
+            "give either --take now, --take before or --set COLUMN",
+            where=incident.target,
+            intact="everything",
+            next=f"backout parked show {incident.id} {number}",
+        )
+    with _work_list(desk, incident) as work:
+        entry = parking.numbered(work.entries, number, incident.id)
+        name = f"{entry.relation} {', '.join(entry.key)}"
+    what = {"now": "the live row stays as it is", "before": "the row of before is written over it"}.get(take)
+    message = (
+        f"You decide about a parked row\n  incident {incident.id}\n  on {incident.target}\n"
+        f"  {name}: {what or f'{column} gets the value that you give'}\n"
+    )
+    option = f"--take {take}" if take else f"--set {column}"
+    again = f"backout parked resolve {incident.id} {number} {option} --as NAME"
+    return ToResolve(incident, number, take, column, value, message, again)
+
+
+def resolve(desk: Desk, asked: ToResolve, person: str, how: How) -> ParkedDone:
+    """Carry the decision out, once, after one signature of an enrolled person."""
+    again = f"{asked.next.replace('NAME', person)} --key FILE"
+    key = one_signature(desk, asked.incident, asked.message, person, how, again=again)
+    incident = asked.incident
+    with lock.worker(desk.app.state, "parked resolve", desk.actor), _work_list(desk, incident) as work:
+        entry = parking.numbered(work.entries, asked.number, incident.id)
+        act = _act(work, entry, asked, person)
+        act()
+        run = desk.story(incident.id, next_prefix(desk, incident.id, "parked"))
+        told = {"person": person, "key": key, "row": asked.number, "take": asked.take, "set": asked.column}
+        run.decide("resolved", told)
+    return _done(desk, incident, 1)
+
+
+def _act(work: _List, entry: parked.Entry, asked: ToResolve, person: str) -> Callable[[], None]:
+    if asked.take == "now":
+        return lambda: parking.leave(work.repair, entry, person)
+    table = work.table(entry.relation)
+    if asked.take == "before":
+        return lambda: parking.take_before(work.repair, table, entry, person)
+    return lambda: parking.set_value(work.repair, table, entry, person, asked.column, asked.value)
+
+
+def _done(desk: Desk, incident: Incident, applied: int) -> ParkedDone:
+    answer = listed(desk, incident.id)
+    return ParkedDone(incident.id, applied, answer.open, answer.next)
