@@ -193,3 +193,22 @@ def test_a_row_that_the_server_refuses_is_parked_with_its_words_and_the_others_g
         entry = parked.entries(w.live, INCIDENT)[0]
         assert entry.key == ("1500",) and entry.detail.startswith("23514")
         assert entry.before is not None and entry.before["full_name"] == "User 1500"
+
+
+def test_values_that_the_migration_made_at_random_are_undone_where_it_wrote_the_row_last(server):
+    up = "UPDATE users SET full_name = md5(random()::text)"
+    with world(server, USERS, up, "", "UPDATE users SET points = 7 WHERE id = 5") as w:
+        told = w.repair()["public.users"]
+        assert w.rows("SELECT count(*) FROM users WHERE full_name = 'User ' || id") == [(2999,)]
+        assert told.fates == Fates(listed=1), "row 5 was written since: nobody can know by whom its name was"
+
+
+def test_a_sequence_that_began_anew_is_lifted_past_the_keys_that_come_back(server):
+    setup = "CREATE TABLE t (id bigserial PRIMARY KEY, v text);"
+    setup += "INSERT INTO t (v) SELECT 'x' FROM generate_series(1, 50)"
+    writes = "INSERT INTO t (v) VALUES ('new'), ('new')"
+    with world(server, setup, "TRUNCATE t RESTART IDENTITY", "", writes) as w:
+        told = w.repair()["public.t"]
+        assert (told.inserted, told.fates) == (48, Fates(parked=2)), "keys 1 and 2 were used again"
+        w.live.execute("INSERT INTO t (v) VALUES ('later')")
+        assert w.rows("SELECT min(id) > 1000 FROM t WHERE v = 'later'") == [(True,)]

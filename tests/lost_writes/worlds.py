@@ -15,7 +15,8 @@ from backout.postgres.catalog import read_schema
 from backout.postgres.connect import Session
 from backout.postgres.losses.down import steady
 from backout.postgres.proxy.kept_tables import ensure_schema
-from backout.postgres.repair import attempts, effect
+from backout.postgres.repair import attempts, effect, sequences
+from backout.postgres.repair.live import Marks
 from backout.testing.servers import RealServer
 from tests.loss.databases import clone, run, session_of
 
@@ -30,7 +31,7 @@ class World:
     migrated: Session
     live: Session
     plan: decide.Repairable
-    horizon: str
+    marks: Marks
 
     def repair(self, *, quiet_triggers: bool = False, rest: float = 0) -> dict[str, Repaired]:
         """Repair every table of the plan."""
@@ -38,12 +39,14 @@ class World:
             copies = effect.Copies(
                 self.before, self.migrated, read_schema(self.before), read_schema(self.migrated)
             )
-            repair = Repair(self.live, INCIDENT, self.horizon, "", quiet_triggers, Budgets(), rest=rest)
+            repair = Repair(self.live, INCIDENT, self.marks, "", quiet_triggers, Budgets(), rest=rest)
+            for table in self.plan.tables:
+                sequences.lift(self.before, self.live, table)
             return {table.table: repair_table(repair, copies, table) for table in self.plan.tables}
 
     def writer(self) -> Repair:
         """What resolving parked rows needs."""
-        return Repair(self.live, INCIDENT, self.horizon, "", False, Budgets())
+        return Repair(self.live, INCIDENT, self.marks, "", False, Budgets())
 
     def table(self, name: str) -> RepairTable:
         return next(table for table in self.plan.tables if table.table == name)
@@ -60,23 +63,32 @@ def world(
     server: RealServer, setup: str, up: str, down: str, writes: str = "", later: str = ""
 ) -> Iterator[World]:
     """`setup`, then the migration's `up`; the application's `writes`; the `down`; and `later` writes."""
-    with ExitStack() as stack, server.database() as live:
-        run(server, live, setup)
-        before = stack.enter_context(clone(server, live, "SELECT"))
-        migrated = stack.enter_context(clone(server, live, up))
+    with ExitStack() as stack, server.database() as database:
+        run(server, database, setup)
+        before = stack.enter_context(clone(server, database, "SELECT"))
+        migrated = stack.enter_context(clone(server, database, up))
         run(server, migrated, down or "SELECT")
-        run(server, live, up)
-        run(server, live, writes or "SELECT")
-        sessions = [stack.enter_context(session_of(server, name)) for name in (before, migrated, live)]
+        migration = _apply(server, database, up)
+        run(server, database, writes or "SELECT")
+        sessions = [stack.enter_context(session_of(server, name)) for name in (before, migrated, database)]
         undone = read_schema(sessions[2])
         row = sessions[2].execute("SELECT pg_snapshot_xmin(pg_current_snapshot())::text").fetchone()
         assert row is not None
-        run(server, live, down or "SELECT")
-        run(server, live, later or "SELECT")
+        run(server, database, down or "SELECT")
+        run(server, database, later or "SELECT")
         plan = decide.repairable(read_schema(sessions[0]), undone, read_schema(sessions[2]), frozenset())
         attempts.with_search_path_of_role(sessions[2])
         ensure_schema(sessions[2])
         done.ensure(sessions[2])
         parked.ensure(sessions[2])
-        horizon = str(int(row[0]) & 0xFFFFFFFF)
-        yield World(sessions[0], sessions[1], sessions[2], plan, horizon)
+        marks = Marks(str(int(row[0]) & 0xFFFFFFFF), migration)
+        yield World(sessions[0], sessions[1], sessions[2], plan, marks)
+
+
+def _apply(server: RealServer, database: str, up: str) -> str:
+    """Apply the migration as a tool does, in one transaction; its xid (32 bit)."""
+    with server.connect(database) as session, session.transaction():
+        session.execute(up.encode())
+        row = session.execute("SELECT pg_current_xact_id()::text").fetchone()
+        assert row is not None
+        return str(int(row[0]) & 0xFFFFFFFF)

@@ -20,6 +20,7 @@ from backout.phases.lost_writes import parking
 from backout.phases.lost_writes.in_place import Repair
 from backout.postgres import parked
 from backout.postgres.repair import attempts
+from backout.postgres.repair.live import Marks
 from backout.postgres.repair.rights import foreign_keys
 
 NAME = "backout/parked"
@@ -54,7 +55,7 @@ def _work_list(desk: Desk, incident: Incident) -> Iterator[_List]:
     world = desk.app.world(incident.target)
     with world.databases.operate(NAME) as session:
         attempts.with_search_path_of_role(session)
-        repair = Repair(session, incident.id, "", plan.source.label, plan.quiet_triggers, world.budgets)
+        repair = Repair(session, incident.id, Marks(), plan.source.label, plan.quiet_triggers, world.budgets)
         entries = parked.entries(session, incident.id)
         keys = [key for table in plan.tables for key in foreign_keys(session, table)]
         yield _List(repair, plan, entries, parking.families(entries, keys))

@@ -72,6 +72,8 @@ class Loss:
     """Of `values`, how many were written after the migration committed."""
     kept: bool = False
     """backout keeps these values (strategy A: in `backout_kept`)."""
+    brought_back: bool = False
+    """Of what the up destroyed: the repair of strategy D writes it back."""
     migration: str = ""
     """Which migration's down destroys it; matters when others stand above the offending one."""
 

@@ -9,6 +9,7 @@ from backout.model.gate import Proposals
 from backout.model.incident import Incident
 from backout.model.people import Approval
 from backout.model.plan import Proposal, Rehearsal
+from backout.model.repair import RepairDone
 from backout.model.snapshot import Proof, Snapshot
 from backout.model.triage import Triage
 
@@ -34,6 +35,8 @@ class Known:
     fresh: Snapshot | None = None
     """Taken right before execution."""
     execution: Execution | None = None
+    repaired: RepairDone | None = None
+    """Strategy D: what came back after the down."""
     verification: Verification | None = None
     watch: Watch | None = None
     contained: tuple[str, ...] = ()

@@ -46,7 +46,7 @@ def _side(losses: tuple[Loss, ...], by: DestroyedBy, committed: str | None, styl
     if not losses:
         return [f"{head}{'0':>9}"] if style.width >= 80 else hanging("  ", f"{_LABEL[by]}: 0", style)
     summed = values(losses)
-    fate = _fate(losses) if by is DestroyedBy.DOWN else ""
+    fate = _fate(losses) if by is DestroyedBy.DOWN else _way_back(losses)
     told = _shown(summed)
     unit = "" if summed.count is None else " value" if summed.count == 1 else " values"
     if style.width >= 80:
@@ -65,6 +65,15 @@ def _fate(losses: tuple[Loss, ...]) -> str:
         return ", all kept"
     lost = words.total(loss.values for loss in losses if not loss.kept)
     return f", {words.figure(lost)} NOT kept"
+
+
+def _way_back(losses: tuple[Loss, ...]) -> str:
+    """What the up destroyed has a way back in strategy D only."""
+    back = [loss for loss in losses if loss.brought_back]
+    if not back:
+        return ""
+    told = "all" if len(back) == len(losses) else words.figure(values(back))
+    return f", {told} brought back by the repair"
 
 
 def _lines(losses: tuple[Loss, ...], committed: str | None, style: Style) -> list[str]:

@@ -15,6 +15,7 @@ from backout.model.execution import Execution, Outcome, Verification, Watch
 from backout.model.incident import Incident
 from backout.model.loss import DestroyedBy
 from backout.model.plan import Rehearsal, Strategy
+from backout.model.repair import RepairDone
 from backout.model.snapshot import Snapshot
 from backout.model.triage import Triage
 from backout.render import losses, words
@@ -94,10 +95,12 @@ def _rehearsed(rehearsal: Rehearsal) -> str:
     if not rehearsal.succeeded:
         return f"{label}: the rehearsal failed: {rehearsal.failure}"
     down = words.figure(losses.values(losses.of(rehearsal.losses, DestroyedBy.DOWN)))
-    up = words.figure(losses.values(losses.of(rehearsal.losses, DestroyedBy.UP)))
+    lost = [loss for loss in losses.of(rehearsal.losses, DestroyedBy.UP) if not loss.brought_back]
+    up = words.figure(losses.values(lost))
+    back = f"; brought back: {rehearsal.repair.values_back:,} values" if rehearsal.repair else ""
     return (
         f"{label}: destroys {down} values, of which backout keeps {rehearsal.kept_values:,}; "
-        f"values destroyed by the up and not given back: {up}; "
+        f"values destroyed by the up and not given back: {up}{back}; "
         f"took {words.duration(rehearsal.seconds)}, locked {words.duration(rehearsal.locked_seconds)}."
     )
 
@@ -132,6 +135,7 @@ def resolution(
     watch: Watch | None = None,
     artifacts: str = "",
     policy_note: str = "",
+    repaired: RepairDone | None = None,
 ) -> str:
     """The last notice. It states the data loss exactly, and every check that failed, is unknown or was
     skipped; `artifacts` names where postmortem and records are."""
@@ -139,6 +143,7 @@ def resolution(
         f"{_ended(done)} {_validation(done, checks)}",
         f"Target: {_place(incident)}",
         data_loss(done),
+        _repaired(repaired) if repaired else "",
         *_not_passed(checks),
         "" if done.strategy == Strategy.F_FINISH.value else _watched(watch),
         policy_note,
@@ -178,6 +183,15 @@ def data_loss(done: Execution) -> str:
     )
     tables = sorted({kept.kept_in for kept in done.kept})
     return f"{told} Kept in {', '.join(tables)}." if tables else told
+
+
+def _repaired(done: RepairDone) -> str:
+    fates = done.fates
+    stale = f" They are {done.label}." if done.label else ""
+    return (
+        f"Repaired in place: {words.plural(done.values_back, 'value')} that the migration had destroyed are "
+        f"back; {words.plural(fates.parked, 'row')} parked for a person, {fates.listed:,} listed.{stale}"
+    )
 
 
 def _not_passed(checks: Verification) -> list[str]:

@@ -125,7 +125,8 @@ def _summary(known: Known) -> Section:
                 )
             )
         )
-    blocks += [Paragraph(sentence) for sentence in (_trigger(known), _outcome(known)) if sentence]
+    told = (_trigger(known), _outcome(known), _repaired(known))
+    blocks += [Paragraph(sentence) for sentence in told if sentence]
     return Section("Summary", tuple(blocks))
 
 
@@ -150,6 +151,19 @@ def _outcome(known: Known) -> str:
         Outcome.UNTOUCHED: "It was not backed out: history and schema are as they were.",
         Outcome.IN_DOUBT: "Whether it was backed out is in doubt: history and schema do not agree.",
     }[done.outcome]
+
+
+def _repaired(known: Known) -> str:
+    done = known.repaired
+    if done is None:
+        return ""
+    fates = done.fates
+    stale = f" They are {done.label}." if done.label else ""
+    return (
+        f"Then {words.plural(done.values_back, 'value')} that the migration had destroyed were written back "
+        f"in {words.plural(len(done.tables), 'table')}; {words.plural(fates.parked, 'row')} parked, "
+        f"{fates.listed:,} listed.{stale}"
+    )
 
 
 def _impact(known: Known) -> Section:

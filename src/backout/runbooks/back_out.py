@@ -58,7 +58,7 @@ def back_out(run: Run, world: World, incident: Incident, held: tuple[str, ...] =
         return gate.clear(run, permit, snapshot.fresh(run, world))
 
     clearance = gate.cleared(run) if execution.begun(run) else allowed()
-    lost_writes.before_the_down(run, world, clearance.permit.proposal)
+    lost_writes.before_the_down(run, world, found, clearance.permit.proposal)
     done = execution.carry_out(run, world, clearance, allowed)
     if done.outcome is not Outcome.BACKED_OUT:
         again = rehearsal.reproduce(run, world, clearance, proven.proof.copy)
@@ -67,5 +67,5 @@ def back_out(run: Run, world: World, incident: Incident, held: tuple[str, ...] =
     repaired = lost_writes.repair(run, world, clearance.permit.proposal)
     more = lost_writes.checks(repaired)
     checks = verification.verify(run, world, clearance.permit.proposal, done, held, more)
-    communication.resolution(run, incident, done, checks)
+    communication.resolution(run, incident, done, checks, repaired)
     return checks

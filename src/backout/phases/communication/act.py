@@ -5,6 +5,7 @@ from __future__ import annotations
 from backout.model.execution import Execution, Verification
 from backout.model.incident import Incident
 from backout.model.plan import Rehearsal
+from backout.model.repair import RepairDone
 from backout.model.snapshot import Snapshot
 from backout.model.triage import Triage
 from backout.ports.run import Run
@@ -26,6 +27,9 @@ def proposed(run: Run, incident: Incident, rehearsals: tuple[Rehearsal, ...]) ->
     run.notice("communication.proposed", notices.proposed(incident, rehearsals), "responders")
 
 
-def resolution(run: Run, incident: Incident, done: Execution, checks: Verification) -> None:
-    """The resolution; it states the data loss and every check that is not known."""
-    run.notice("communication.resolution", notices.resolution(incident, done, checks), "stakeholders")
+def resolution(
+    run: Run, incident: Incident, done: Execution, checks: Verification, repaired: RepairDone | None
+) -> None:
+    """The resolution; it states the data loss, what came back and every check that is not known."""
+    text = notices.resolution(incident, done, checks, repaired=repaired)
+    run.notice("communication.resolution", text, "stakeholders")

@@ -33,8 +33,9 @@ from backout.postgres.losses.down import steady
 from backout.postgres.marks import require_marker
 from backout.postgres.proxy.kept_tables import ensure_schema
 from backout.postgres.proxy.policy import RECORD_ONLY
-from backout.postgres.repair import attempts, rights
+from backout.postgres.repair import attempts, rights, sequences
 from backout.postgres.repair.effect import Copies
+from backout.postgres.repair.live import Marks
 from backout.postgres.stage import Stage, server_of
 from backout.postgres.through_proxy import drive
 
@@ -126,7 +127,8 @@ def _rehearse(run: Run, stage: Stage, found: Triage, down: Rehearsal, source: So
         _tool_on(stage, database, "unapply", len(found.offending))
         with _copies(world, source, stage.name) as copies, stage.session(database) as session:
             reach = decide.repairable(copies.before_schema, undone, read_schema(session), history)
-            repair = _repair(run, world, session, source, horizon, quiet, rest=0.0)
+            # Rows of a copy were all written by its restore: who wrote them on the target is not known there.
+            repair = _repair(run, world, session, source, Marks(horizon), quiet, rest=0.0)
             begun = time.monotonic()
             told = _all(repair, copies, reach.tables)
             plan = RepairPlan(
@@ -158,7 +160,7 @@ def _repair(
     world: World,
     session: Session,
     source: Source,
-    horizon: str,
+    marks: Marks,
     quiet: bool,
     *,
     rest: float,
@@ -169,13 +171,15 @@ def _repair(
     parked.ensure(session)
     attempts.with_search_path_of_role(session)
     return Repair(
-        *(session, run.incident, horizon, source.label, quiet, world.budgets),
+        *(session, run.incident, marks, source.label, quiet, world.budgets),
         rest=rest,
         on_progress=lambda table, rows: run.progress(f"repair: {table}, {rows:,} rows"),
     )
 
 
 def _all(repair: Repair, copies: Copies, tables: tuple[RepairTable, ...]) -> dict[str, Repaired]:
+    for table in tables:
+        sequences.lift(copies.before, repair.session, table)
     for table in tables:
         repair_table(repair, copies, table)
     for table in tables:
@@ -190,14 +194,14 @@ def ready(world: World, proposal: Proposal) -> None:
         server_of(world, proposal.repair.source.migrated)
 
 
-def before_the_down(run: Run, world: World, proposal: Proposal) -> None:
+def before_the_down(run: Run, world: World, found: Triage, proposal: Proposal) -> None:
     """Note which transactions are over before the down begins: what they wrote is older than it."""
     if proposal.repair is None:
         return
 
     def note(attempt: Attempt) -> Horizon:
         with world.databases.observe(attempt.name) as session:
-            return Horizon(rights.horizon(session))
+            return Horizon(rights.horizon(session), found.committed.xid or "")
 
     run.step("lost_writes.horizon", Horizon, note)
 
@@ -217,8 +221,8 @@ def _carry_out(run: Run, world: World, plan: RepairPlan, attempt: Attempt) -> Re
         _copies(world, plan.source, attempt.name) as copies,
         world.databases.operate(attempt.name) as session,
     ):
-        horizon = noted.xid if noted else ""
-        ready = _repair(run, world, session, plan.source, horizon, plan.quiet_triggers, rest=1.0)
+        marks = Marks(noted.xid, noted.migration) if noted else Marks()
+        ready = _repair(run, world, session, plan.source, marks, plan.quiet_triggers, rest=1.0)
         told = _all(ready, copies, plan.tables)
         return RepairDone(
             tables=tuple(told.values()),

@@ -161,11 +161,10 @@ def repaired(down: Rehearsal, plan: RepairPlan, reach: Repairable, wrong: int) -
     if not plan.tables:
         return not_repairable(down, "no row could be brought back: the copies do not differ")
     reachable = {table.table: {column.name for column in table.columns} for table in plan.tables}
-    left = tuple(loss for loss in down.losses if not _brought_back(loss, reachable))
     return replace(
         down,
         strategy=Strategy.D,
-        losses=left,
+        losses=tuple(replace(loss, brought_back=_brought_back(loss, reachable)) for loss in down.losses),
         repair=plan,
         seconds=round(down.seconds + plan.seconds, 2),
         not_measured=(*down.not_measured, *_notes(plan, reach)),

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Horizon:
-    """Transactions below this xid (32 bit) were over before the down began."""
+    """Transaction ids, 32 bit; `migration` is empty where it is not known."""
 
     xid: str
+    """Transactions below it were over before the down began."""
+    migration: str
+    """The migration's own: a row that it wrote last was not written by the application since."""

@@ -30,8 +30,7 @@ class Repair:
 
     session: Session
     incident: str
-    horizon: str
-    """Xid below which nothing was written after the down; empty = not known."""
+    marks: live.Marks
     label: str
     """How exact the values of before are; empty = exact."""
     quiet_triggers: bool
@@ -150,7 +149,7 @@ class Work:
         waiting = {row.key(self._table.key): row for row in rows}
         blocked: set[live.Key] = set()
         for _ in range(_ROUNDS):
-            there = live.read(self._repair.session, self._table, list(waiting), self._repair.horizon)
+            there = live.read(self._repair.session, self._table, list(waiting), self._repair.marks)
             changes = []
             for key, row in list(waiting.items()):
                 now = there.get(key)
@@ -177,23 +176,19 @@ class Work:
     def count_wrong(self, rows: Sequence[effect.Changed]) -> int:
         """How many of these rows would still have to be written."""
         by_key = {row.key(self._table.key): row for row in rows}
-        there = live.read(self._repair.session, self._table, list(by_key), self._repair.horizon)
+        there = live.read(self._repair.session, self._table, list(by_key), self._repair.marks)
         changes = (
             self._change(key, self._judge(row, there.get(key)), there.get(key)) for key, row in by_key.items()
         )
         return sum(change is not None for change in changes)
 
     def _judge(self, row: effect.Changed, now: live.Live | None) -> Judgement:
-        return judge(
-            Triple(
-                row.before,
-                row.migrated,
-                None if now is None else now.values,
-                None,
-                None if now is None else now.touched_after_down,
-            ),
-            self._columns,
-        )
+        if now is None:
+            return judge(Triple(row.before, row.migrated, None), self._columns)
+        # now(), random() and sequences gave production other values than the repeated migration on the copy.
+        values = row.migrated if now.by_migration and row.migrated is not None else now.values
+        triple = Triple(row.before, row.migrated, values, None, now.touched_after_down)
+        return judge(triple, self._columns)
 
     def _change(self, key: live.Key, judgement: Judgement, now: live.Live | None) -> live.Change | None:
         """What has to be written so that the live row is the judged one; None = nothing."""
@@ -238,7 +233,7 @@ class Work:
 
     def _park_refused(self, row: effect.Changed, said: str) -> None:
         key = row.key(self._table.key)
-        now = live.read(self._repair.session, self._table, [key], self._repair.horizon).get(key)
+        now = live.read(self._repair.session, self._table, [key], self._repair.marks).get(key)
         self._park(key, row, now, Reason.CANNOT_APPLY, said)
 
     def _park(

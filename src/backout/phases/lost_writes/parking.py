@@ -105,7 +105,7 @@ def _write(
     try:
         with attempts.transaction(repair.session, repair.settings):
             _close(repair, entry, person, resolution)
-            now = live.read(repair.session, table, [entry.key], "").get(entry.key)
+            now = live.read(repair.session, table, [entry.key], live.Marks()).get(entry.key)
             living = {column.name for column in live.columns_of(table)}
             wanted = {name: value for name, value in values.items() if name in living}
             if now is not None:

@@ -68,7 +68,9 @@ def given_up(losses: Sequence[Loss]) -> tuple[Loss, ...]:
     return tuple(
         loss
         for loss in losses
-        if loss.by is DestroyedBy.UP and (loss.values.basis is Basis.UNKNOWN or (loss.values.count or 0) > 0)
+        if loss.by is DestroyedBy.UP
+        and not loss.brought_back
+        and (loss.values.basis is Basis.UNKNOWN or (loss.values.count or 0) > 0)
     )
 
 

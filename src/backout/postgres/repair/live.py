@@ -27,6 +27,8 @@ class Live:
     """Its `xmin`: changes with every write."""
     touched_after_down: bool
     """It may have been written after the down (False is certain)."""
+    by_migration: bool = False
+    """The migration itself wrote it last: whatever stands there is not the application's."""
 
 
 def columns_of(table: RepairTable) -> tuple[RepairColumn, ...]:
@@ -34,26 +36,37 @@ def columns_of(table: RepairTable) -> tuple[RepairColumn, ...]:
     return tuple(column for column in table.columns if column.mapping is not Mapping.DROPPED)
 
 
-def read(session: Session, table: RepairTable, keys: Sequence[Key], horizon: str) -> dict[Key, Live]:
-    """The live rows of these keys. `horizon` is an xid that every transaction unfinished before the down
-    had reached: rows written by older ones were not written since; empty = all may have been."""
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """Transaction ids (32 bit) by which the author of a row is told; empty = not known."""
+
+    horizon: str = ""
+    """Every transaction that was unfinished before the down had reached it: rows written by older ones were
+    not written since."""
+    migration: str = ""
+    """The migration's own."""
+
+
+def read(session: Session, table: RepairTable, keys: Sequence[Key], marks: Marks) -> dict[Key, Live]:
+    """The live rows of these keys."""
     if not keys:
         return {}
     columns = columns_of(table)
     names = [sql.Identifier("t", column.name) for column in columns]
     query = sql.SQL(
-        "SELECT v.n, t.xmin::text, {touched}, {values} FROM {wanted} JOIN {table} t ON {join}"
+        "SELECT v.n, t.xmin::text, {touched}, {own}, {values} FROM {wanted} JOIN {table} t ON {join}"
     ).format(
-        touched=_touched(horizon),
+        touched=_touched(marks.horizon),
+        own=sql.SQL("t.xmin::text = {}").format(sql.Literal(marks.migration)),
         values=sql.SQL(", ").join(sql.SQL("{}::pg_catalog.text").format(name) for name in names),
         wanted=_given(_by_key(table, keys)),
         table=sql.SQL(table.table),
         join=_join(table),
     )
     found: dict[Key, Live] = {}
-    for number, version, touched, *values in session.execute(query):
+    for number, version, touched, own, *values in session.execute(query):
         row = {column.name: value for column, value in zip(columns, values, strict=True)}
-        found[keys[number - 1]] = Live(row, version, touched)
+        found[keys[number - 1]] = Live(row, version, touched, own)
     return found
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from backout.model.loss import DestroyedBy
 from backout.model.people import Role
 from backout.model.plan import Option, Proposal, Strategy, Verdict
+from backout.model.repair import RepairPlan
 from backout.render import losses, words
 from backout.render.layout import State, Style, hanging, wrap
 
@@ -47,7 +48,9 @@ def _incident(proposal: Proposal) -> str:
 
 
 def _act(proposal: Proposal) -> str:
-    return "down" if proposal.strategy is Strategy.A else proposal.strategy.words
+    return {Strategy.A: "down", Strategy.D: "down, then repair in place,"}.get(
+        proposal.strategy, proposal.strategy.words
+    )
 
 
 def _loss(proposal: Proposal) -> list[str]:
@@ -66,7 +69,24 @@ def _loss(proposal: Proposal) -> list[str]:
         lines += hanging("    ", f"{losses.name(loss)}: {told}", _SIGNED)
     for loss in up:
         told = f"{words.figure(loss.values)} values ({words.basis(loss.values)})"
-        lines += hanging("  does not give back ", f"{losses.name(loss)}: {told}", _SIGNED)
+        verb = "brings back" if loss.brought_back else "does not give back"
+        lines += hanging(f"  {verb} ", f"{losses.name(loss)}: {told}", _SIGNED)
+    return lines + (_repair(proposal.repair) if proposal.repair else [])
+
+
+def _repair(plan: RepairPlan) -> list[str]:
+    """What the repair writes after the down, as rehearsed, and how exact it is."""
+    lines = hanging("  repairs ", f"after the down, from {plan.source.snapshot}", _SIGNED)
+    if plan.source.label:
+        lines += hanging("    every value ", plan.source.label, _SIGNED)
+    for seen in plan.forecast:
+        told = (
+            f"{seen.updated:,} rows updated, {seen.inserted:,} inserted, {seen.deleted:,} deleted, "
+            f"{seen.fates.parked:,} parked, {seen.fates.listed:,} listed"
+        )
+        lines += hanging("    ", f"{words.plain_table(seen.table)}: {told}", _SIGNED)
+    if plan.triggers:
+        lines += hanging("    triggers that fire: ", ", ".join(plan.triggers), _SIGNED)
     return lines
 
 

@@ -95,6 +95,8 @@ def _executed(known: Known, now: datetime) -> Step:
     state = {Outcome.BACKED_OUT: State.PASS, Outcome.UNTOUCHED: State.FAIL, Outcome.IN_DOUBT: State.UNKNOWN}
     lost = done.values_destroyed - done.values_kept
     text = f"{done.ended} {words.when(done.committed_at, now)}, lost {lost:,} values"
+    if known.repaired is not None:
+        text += f"; brought back {known.repaired.values_back:,}"
     return Step(state[done.outcome], "execution", text, took=done.seconds)
 
 
