@@ -31,6 +31,7 @@ DOCUMENTS: Mapping[str, type] = {
     "parked resolve": results.ParkedDone,
     "snapshot take": results.SnapshotAnswer,
     "snapshot prove": results.SnapshotAnswer,
+    "snapshot adopt": results.SnapshotAnswer,
     "snapshot list": results.SnapshotList,
     "contain": results.Contained,
     "release": results.Contained,

@@ -16,7 +16,7 @@ from backout.phases.snapshot import registry
 from backout.phases.snapshot.facts import Proven
 from backout.ports.world import World
 from backout.postgres import copies
-from backout.runbooks.rehearse import prove_snapshot, take_snapshot
+from backout.runbooks.rehearse import adopt_snapshot, prove_snapshot, take_snapshot
 
 
 def take(desk: Desk, target: str | None, *, prove: bool) -> SnapshotAnswer:
@@ -64,6 +64,20 @@ def record(desk: Desk, target: str | None, identifier: str, taken_at: str) -> Sn
     )
     registry.write(_root(world), snapshot)
     return SnapshotAnswer(snapshot, None, "nothing")
+
+
+def adopt(desk: Desk, target: str | None, path: Path, taken_at: str) -> SnapshotAnswer:
+    """Restore a backup that somebody else made to a scratch server, read and register it."""
+    name = desk.app.target_name(target)
+    world = desk.app.world(name)
+    if not path.exists():
+        raise UnknownName(
+            f"no file {path}", where=name, intact="everything", next="backout snapshot adopt FILE"
+        )
+    with lock.worker(desk.app.state, "snapshot adopt", desk.actor):
+        exercise = desk.new_incident(name, world.environment, "snapshot", prefix="exc")
+        proven = adopt_snapshot(desk.story(exercise.id), world, path.resolve(), taken_at)
+    return SnapshotAnswer(proven.snapshot, proven.proof, "nothing")
 
 
 def listing(desk: Desk, target: str | None) -> SnapshotList:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -70,6 +71,25 @@ def record(
     if kind != "provider":
         raise ConfigurationError(f"unknown kind {kind!r}", next="--kind provider")
     _done(snapshots.record(at_desk(config, by), target, identifier, taken_at), as_json)
+
+
+@verbs.command()
+def adopt(
+    file: Annotated[
+        Path, typer.Argument(help="A dump of pg_dump: plain (.gz, .zst too), custom, directory.")
+    ],
+    taken_at: Annotated[str, typer.Option("--taken-at", help="RFC 3339; default: by its contents.")] = "",
+    target: TargetOption = None,
+    by: ActorOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take in a backup that somebody else made: restored, read, and kept where it lies."""
+    from backout.app import snapshots
+
+    desk = at_desk(config, by)
+    with stop_on_interrupt(desk.ask_to_stop):
+        _done(snapshots.adopt(desk, target, file, taken_at), as_json)
 
 
 @verbs.command("list")

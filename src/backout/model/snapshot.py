@@ -13,6 +13,8 @@ class SnapshotKind(StrEnum):
     """pg_dump in directory format, in the store of backout."""
     PROVIDER = "provider"
     """Recorded by a person: an ID of somebody else's backup."""
+    ADOPTED = "adopted"
+    """A dump that somebody else made, restored and read once; it stays where it lies."""
 
 
 class Scope(StrEnum):
@@ -55,6 +57,10 @@ class Snapshot:
     """For scope `blast radius`: the tables whose rows are inside."""
     note: str = ""
     seconds: float = 0.0
+    path: str = ""
+    """Where an adopted backup lies; `manifest_sha256` is its own digest."""
+    history_head: str = ""
+    """Newest migration in an adopted backup; of our own dumps the manifest tells."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,7 +72,7 @@ def read_contents(stream: IO[bytes], unordered: Collection[tuple[str, str]] = ()
 
 def read_statements(stream: IO[bytes]) -> Iterator[bytes]:
     """The statements of a dump's text that holds no COPY data, each with its semicolon."""
-    buffer = _Buffer(stream)
+    buffer = Buffer(stream)
     while (statement := buffer.statement()) is not None:
         yield statement
 
@@ -81,14 +81,14 @@ class _Reader:
     """Cuts the stream into statements and COPY data, and keeps only figures."""
 
     def __init__(self, stream: IO[bytes], unordered: Collection[tuple[str, str]]) -> None:
-        self._buffer = _Buffer(stream)
+        self._buffer = Buffer(stream)
         self._unordered = unordered
         self._codec = "utf-8"
         self._tables: dict[tuple[str, str], DumpedTable] = {}
         self._sequences: list[Sequence] = []
         self._objects = 0
         self._objects_sum = 0
-        self._object: _Digest | None = None
+        self._object: Digest | None = None
 
     def read(self) -> None:
         while (statement := self._buffer.statement()) is not None:
@@ -117,7 +117,7 @@ class _Reader:
             raise Refused(f"the dump holds a COPY that is not understood: {statement[:200]!r}")
         schema, name = _plain(found[1]), _plain(found[2])
         columns = tuple(_plain(column) for column in re.findall(_NAME, found[3] or ""))
-        content: _Digest = _RowSum() if (schema, name) in self._unordered else hashlib.sha256()
+        content: Digest = _RowSum() if (schema, name) in self._unordered else hashlib.sha256()
         rows = self._buffer.rows(content)
         digest = content.hexdigest()
         before = self._tables.get((schema, name))
@@ -137,7 +137,7 @@ class _Reader:
             self._object = None
 
 
-class _Digest(Protocol):
+class Digest(Protocol):
     """What takes bytes and gives 64 hex digits: a hash of `hashlib`, or `_RowSum`."""
 
     def update(self, data: bytes | memoryview, /) -> None: ...
@@ -165,7 +165,7 @@ class _RowSum:
         return f"{self._sum:064x}"
 
 
-class _Buffer:
+class Buffer:
     """A window on the stream: lines, and rows up to the end mark, holding no more than a chunk or two."""
 
     def __init__(self, stream: IO[bytes]) -> None:
@@ -207,7 +207,7 @@ class _Buffer:
             raise _torn("in the middle of a statement")
         return None
 
-    def rows(self, content: _Digest) -> int:
+    def rows(self, content: Digest) -> int:
         """Feed all rows of a COPY into `content` and leave its end mark behind; returns their number."""
         while len(self._data) - self._at < len(_END) - 1:
             if not self._more():
@@ -225,7 +225,7 @@ class _Buffer:
         self._at += len(_END) - 1
         return rows
 
-    def _pass_on(self, content: _Digest, until: int) -> int:
+    def _pass_on(self, content: Digest, until: int) -> int:
         if until <= self._at:
             return 0
         content.update(memoryview(self._data)[self._at : until])

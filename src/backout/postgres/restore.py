@@ -88,7 +88,7 @@ def restore(
     with open_session(dsn, application_name) as admin:
         _require_fitting_client(admin, binaries)
         make_roles(admin, manifest.origin.roles, powers=bool(scratch.data_directory))
-        notes = _create_database(admin, database, manifest.origin.facts)
+        notes = create_database(admin, database, manifest.origin.facts)
         try:
             not_valid, more = _fill(job)
             notes += more + apply_properties(admin, database, manifest.origin.properties)
@@ -111,7 +111,7 @@ def _require_fitting_client(admin: Session, binaries: Binaries) -> None:
         )
 
 
-def _create_database(admin: Session, database: str, facts: SourceFacts) -> tuple[str, ...]:
+def create_database(admin: Session, database: str, facts: SourceFacts) -> tuple[str, ...]:
     """An empty database with the encoding and locale of the source; where libc lacks it, by bytes."""
     _drop(admin, database)
     head = sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING {} ").format(

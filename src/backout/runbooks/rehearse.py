@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from backout.model.gate import Proposals
 from backout.model.incident import Incident
 from backout.model.plan import Rehearsal
@@ -37,6 +39,11 @@ def rehearse(
 def take_snapshot(run: Run, world: World) -> Snapshot:
     """Take a snapshot and read it back."""
     return run.step("snapshot.taken", Snapshot, lambda attempt: snapshot.take(run, world, attempt.name))
+
+
+def adopt_snapshot(run: Run, world: World, path: Path, taken_at: str) -> Proven:
+    """Take in a backup that somebody else made."""
+    return snapshot.adopt(run, world, path, taken_at)
 
 
 def prove_snapshot(run: Run, world: World) -> Proven:

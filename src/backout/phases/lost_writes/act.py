@@ -21,7 +21,7 @@ from backout.model.snapshot import BeforeUp
 from backout.model.triage import Triage
 from backout.phases.lost_writes import decide
 from backout.phases.lost_writes.facts import Horizon
-from backout.phases.lost_writes.in_place import Repair, figures, repair_table, wrong_rows
+from backout.phases.lost_writes.in_place import Repair, figures, list_newer, repair_table, wrong_rows
 from backout.phases.lost_writes.parking import retry
 from backout.ports.migrator import ToolEnvironment, ToolResult
 from backout.ports.run import Attempt, Run
@@ -66,7 +66,9 @@ def rehearse(
 def _source(run: Run, world: World, found: Triage, before: BeforeUp, name: str) -> Source:
     """The two states, each a database that stays on the scratch server."""
     run.progress("the migration is repeated on the snapshot from before it")
-    stage = Stage(world, server_of(world, before.database), before.database, found.identity.role, name)
+    # An adopted backup came without its owners: there the tool acts as the owner of the copy.
+    role = found.identity.role if before.transactions else ""
+    stage = Stage(world, server_of(world, before.database), before.database, role, name)
     exact, stale = decide.gap(before.transactions, found.committed.xid)
     try:
         ready = _up_to_the_migration(stage, found)
@@ -184,6 +186,8 @@ def _all(repair: Repair, copies: Copies, tables: tuple[RepairTable, ...]) -> dic
         repair_table(repair, copies, table)
     for table in tables:
         retry(repair, table)
+        if repair.label:
+            list_newer(repair, copies, table)
     return {table.table: figures(repair, table) for table in tables}
 
 

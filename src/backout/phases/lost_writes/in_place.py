@@ -14,12 +14,14 @@ from dataclasses import dataclass, field, replace
 from backout.errors import LockNotGranted
 from backout.merge.rows import Column, Judgement, Result, Triple, judge
 from backout.model.fates import Fate, Fates, Reason
+from backout.model.mapping import Mapping
 from backout.model.plan import Budgets
 from backout.model.repair import Repaired, RepairTable
 from backout.postgres import done, parked
 from backout.postgres.connect import Session
-from backout.postgres.repair import attempts, effect, live
+from backout.postgres.repair import attempts, effect, live, newer
 
+_NEWER_SHOWN = 10_000
 _ROUNDS = 50
 """How often a row that others keep writing is read again before it is parked."""
 
@@ -61,6 +63,33 @@ def repair_table(repair: Repair, copies: effect.Copies, table: RepairTable) -> R
         repair.on_progress(table.table, read)
         time.sleep(min(1.0, repair.rest * (time.monotonic() - begun)))
     return total
+
+
+def list_newer(repair: Repair, copies: effect.Copies, table: RepairTable) -> None:
+    """List the rows that a stale snapshot does not know, in a table that got a column back: what the
+    migration took from them is in no copy. Once; the first `_NEWER_SHOWN` by name, all in the figures."""
+    if not any(column.mapping is Mapping.REMADE for column in table.columns):
+        return
+    mark = f"{_prefix(repair, table)}newer"
+    with repair.session.transaction():
+        if not done.once(repair.session, mark):
+            return
+        found = 0
+        shown: list[parked.Entry] = []
+        for key in newer.rows_newer(copies.before, repair.session, table):
+            found += 1
+            if found <= _NEWER_SHOWN:
+                shown.append(_newer(repair, table, key))
+        parked.store(repair.session, repair.incident, shown)
+        done.tell(repair.session, mark, {Fate.LISTED.value: found})
+
+
+def _newer(repair: Repair, table: RepairTable, key: live.Key) -> parked.Entry:
+    columns = tuple(column.name for column in table.columns if column.mapping is Mapping.REMADE)
+    return parked.Entry(
+        *(Fate.LISTED, table.table, key, Reason.NEWER, "", columns),
+        *(None, None, None, repair.label),
+    )
 
 
 def figures(repair: Repair, table: RepairTable) -> Repaired:

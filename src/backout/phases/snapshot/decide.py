@@ -9,6 +9,7 @@ from backout.model.check import Check, CheckState
 from backout.model.loss import SchemaDifference
 from backout.model.migration import History
 from backout.model.snapshot import Scope, Snapshot, SnapshotKind
+from backout.postgres.adopted import Adopted
 
 FRESH_SECONDS = 15 * 60.0
 # Below this a whole copy is made in well under a minute; above it only the tables in reach are restored,
@@ -45,6 +46,25 @@ def is_before(history_head: str, history: History, offending: str) -> bool:
     if not history_head:
         return positions[offending] == 1
     return history_head in positions and positions[history_head] < positions[offending]
+
+
+def dated(given: str, newest: str, changed: str) -> str:
+    """How the age of an adopted backup is known."""
+    seen = f"; the newest time stamp in it is {newest}" if newest else ""
+    if given:
+        return f"adopted, taken as a person said{seen}"
+    return f"adopted, dated by its contents: {newest}" if newest else f"adopted, dated by its file: {changed}"
+
+
+def adopted_checks(seen: Adopted, snapshot: Snapshot) -> tuple[Check, ...]:
+    """What restoring an adopted backup showed."""
+    head = snapshot.history_head or "no migration"
+    left = f"; {seen.left_out} statements about owners and grants left out" if seen.left_out else ""
+    return (
+        Check("whole", CheckState.PASS, f"{seen.form.value}: restored to its last line{left}"),
+        Check("history", CheckState.PASS, f"its newest migration is {head}"),
+        Check("moment", CheckState.WARN, f"{snapshot.note}; never called exact"),
+    )
 
 
 def schema_check(found: Sequence[SchemaDifference]) -> Check:

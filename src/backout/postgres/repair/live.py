@@ -70,6 +70,14 @@ def read(session: Session, table: RepairTable, keys: Sequence[Key], marks: Marks
     return found
 
 
+def keys_of(session: Session, table: RepairTable, keys: Sequence[Key]) -> frozenset[Key]:
+    """Which of these keys the table has."""
+    query = sql.SQL("SELECT v.n FROM {} JOIN {} t ON {}").format(
+        _given(_by_key(table, keys)), sql.SQL(table.table), _join(table)
+    )
+    return frozenset(keys[number - 1] for (number,) in session.execute(query))
+
+
 def _touched(horizon: str) -> sql.Composable:
     if not horizon:
         return sql.SQL("true")
