@@ -59,13 +59,13 @@ def node_heroes(heroes: World) -> World:
     return heroes
 
 
-def up(made: World) -> subprocess.CompletedProcess[str]:
+def up(made: World, dsn: str = "") -> subprocess.CompletedProcess[str]:
     """The user's own `up`, as a pod runs it at start."""
     program = made.application().world("heroes").migrator._program()  # type: ignore[attr-defined]
     return subprocess.run(
         [*program.command, "up"],
         cwd=made.root,
-        env={**os.environ, "DATABASE_URL": made.dsn},
+        env={**os.environ, "DATABASE_URL": dsn or made.dsn},
         capture_output=True,
         text=True,
         check=False,

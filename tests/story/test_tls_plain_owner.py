@@ -11,30 +11,8 @@ import trustme
 
 from backout.app import incidents
 from backout.model.execution import Outcome
-from backout.testing.servers import RealServer, available_majors, has_tls, start_server, stop_server
+from backout.testing.servers import RealServer
 from tests.story.harness import World, apply_names, names_world, world
-
-HBA = "hostssl all all 127.0.0.1/32 scram-sha-256\nhostnossl all all 127.0.0.1/32 reject\n"
-
-
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture(scope="module")
-def tls_server(authority: trustme.CA) -> Iterator[RealServer]:
-    major = next((m for m in available_majors() if has_tls(m)), None)
-    if major is None:
-        pytest.skip("no PostgreSQL with TLS on this machine: apt-get install postgresql")
-    issued = authority.issue_cert("localhost")
-    files = {
-        "server.crt": issued.cert_chain_pems[0].bytes(),
-        "server.key": issued.private_key_pem.bytes(),
-    }
-    server = start_server(major, hba=HBA, settings={"ssl": "on"}, files=files)
-    yield server
-    stop_server(server)
 
 
 @pytest.fixture

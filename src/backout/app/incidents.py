@@ -67,6 +67,8 @@ def propose(desk: Desk, incident_id: str) -> Proposed:
         if desk.result(incident.id, "strategy.propose", Proposals) is not None:
             _refuse_if_backed_out(desk, incident)
             desk.begin_round(incident.id, "propose was typed again")
+        elif (found := desk.result(incident.id, "triage.find", Triage)) is not None and found.uncaptured:
+            desk.begin_round(incident.id, "what the migration did was unknown; looked at again")
         desk.signal(incident.id, "propose", {})
         try:
             back_out(desk.story(incident.id), desk.app.world(incident.target), incident)

@@ -26,6 +26,7 @@ from backout.phases.readiness.grants import schema_sql, script
 from backout.phases.snapshot.decide import wants_radius
 from backout.ports.servers import SourceFacts
 from backout.ports.world import Session, World
+from backout.postgres import fitting
 from backout.postgres.asking import attempt
 from backout.postgres.binaries import client_for
 from backout.postgres.capabilities import ask_rights, may_stream
@@ -172,7 +173,9 @@ def _server(app: Application, world: World, session: Session, dsns: tuple[_Dsn, 
         direct,
         *decide.server_checks(seen, app.settings.budgets.connections),
         standing.room_check(_room(app, world, source)),
-        *standing.gathered("scratch", world.servers.fit(source, source.size_bytes * _COPY_FACTOR)),
+        *standing.gathered(
+            "scratch", fitting.checks(world.servers, source, source.size_bytes * _COPY_FACTOR, world.target)
+        ),
         _history(world, session),
     )
     return _Look(checks, identity)

@@ -133,8 +133,13 @@ class Triage:
     collateral: tuple[str, ...] = ()
     """Migrations that stand above the offending one and would be undone with it."""
     partly_applied: bool = False
+    """Half in, half out: an up or a down broke off, or its session is still at work."""
     up_known: bool = False
     """The up was seen running on a copy: `up` is all that it changes, also when that is nothing."""
-    """Half in, half out: an up or a down broke off, or its session is still at work."""
     damaged: tuple[InvalidIndex, ...] = ()
     """Invalid indexes of a migration that the history calls applied."""
+
+    @property
+    def uncaptured(self) -> bool:
+        """No copy could be made to see the statements on: what is half applied may be hidden."""
+        return self.captured.startswith("unknown")

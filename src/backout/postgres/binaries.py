@@ -87,6 +87,20 @@ def _installations(needed: tuple[str, ...]) -> tuple[Binaries, ...]:
     return tuple(found.values())
 
 
+@cache
+def speaks_tls(binaries: Binaries) -> bool:
+    """Whether its client programs were built with TLS (the wheel's are not)."""
+    tried = subprocess.run(  # noqa: S603 - it fails before it connects; only its complaint is read
+        [binaries.program("pg_dump"), "--host=/nonexistent"],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+        env=os.environ | {"LC_ALL": "C", "PGSSLMODE": "require"},
+    )
+    return "SSL support is not compiled in" not in tried.stderr
+
+
 def for_major(major: int) -> Binaries:
     """The first installation of exactly this major version.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from backout.model.check import Check, CheckState
-from backout.postgres.binaries import Binaries
+from backout.postgres.binaries import Binaries, speaks_tls
 from backout.postgres.connect import Session
 from backout.postgres.names import qualified
 
@@ -15,9 +15,14 @@ def preflight(session: Session, binaries: Binaries, excluded: tuple[str, ...] = 
 
 def _version_check(session: Session, binaries: Binaries) -> Check:
     major = session.info.server_version // 10000
-    if binaries.major >= major:
+    if binaries.major < major:
+        detail = (
+            f"pg_dump {binaries.version} is older than the server ({_dotted(session.info.server_version)})"
+        )
+    elif session.pgconn.ssl_in_use and not speaks_tls(binaries):
+        detail = f"the server is reached over TLS, and pg_dump {binaries.version} was built without it"
+    else:
         return Check("dump program", CheckState.PASS, f"pg_dump {binaries.version}, server {major}")
-    detail = f"pg_dump {binaries.version} is older than the server ({_dotted(session.info.server_version)})"
     return Check("dump program", CheckState.FAIL, detail, f"apt-get install postgresql-client-{major}")
 
 

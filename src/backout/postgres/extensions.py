@@ -64,6 +64,15 @@ def on_server(session: Session) -> dict[str, frozenset[str]]:
     return {str(name): frozenset(versions) for name, versions in rows}
 
 
+def for_superusers(session: Session) -> frozenset[str]:
+    """Extensions that nobody but a superuser may create on this server."""
+    rows = session.execute(
+        """SELECT name FROM pg_catalog.pg_available_extension_versions
+           GROUP BY name HAVING bool_and(superuser AND NOT trusted)"""
+    ).fetchall()
+    return frozenset(str(name) for (name,) in rows)
+
+
 def _share_directory(binaries: Binaries) -> Path:
     config = Path(binaries.program("pg_config"))
     if config.exists():
@@ -92,4 +101,4 @@ def install_command(name: str, major: int) -> str:
         return f"apt-get install postgresql-{major}"
     if name in _PACKAGES:
         return f"apt-get install postgresql-{major}-{_PACKAGES[name]}"
-    return f"install {name} for PostgreSQL {major} on this machine"
+    return f"install {name} for PostgreSQL {major}"

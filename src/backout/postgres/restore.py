@@ -22,7 +22,7 @@ from backout.postgres.dump import DUMP
 from backout.postgres.dump_stream import read_statements
 from backout.postgres.manifest import Manifest
 from backout.postgres.names import qualified
-from backout.postgres.roles import apply_properties, make_roles
+from backout.postgres.roles import apply_properties, can_set_owners, make_roles
 
 # A foreign server with working credentials would let a rehearsal write into somebody's database.
 _LEFT_OUT = ("USER MAPPING ",)
@@ -159,19 +159,13 @@ def _fill(job: _Job) -> tuple[tuple[str, ...], tuple[str, ...]]:
         entry for entry in entries if not _description(entry).startswith(_LEFT_OUT) and entry not in outside
     ]
     with open_session(job.dsn, job.application_name) as session:
-        owners = _can_set_owners(session)
+        owners = can_set_owners(session)
         _run_restore(job, keep, _settings(session, job.manifest), () if owners else ("--no-owner",))
         notes = tuple(filter(None, (_add_not_valid(session, statement) for statement in outside.values())))
         if not owners:
             notes += (f"everything in the copy belongs to {session.info.user}, which is no superuser there",)
         session.execute("ANALYZE")
     return tuple(_description(entry).removeprefix(_FOREIGN_KEY).strip() for entry in outside), notes
-
-
-def _can_set_owners(session: Session) -> bool:
-    """Only a superuser may hand over an object to a role that has no right to create in its schema."""
-    row = session.execute("SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user").fetchone()
-    return row is not None and bool(row[0])
 
 
 def _settings(session: Session, manifest: Manifest) -> dict[str, str]:

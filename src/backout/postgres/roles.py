@@ -8,7 +8,7 @@ from typing import LiteralString
 import psycopg
 from psycopg import sql
 
-from backout.postgres.connect import Session
+from backout.postgres.connect import Session, as_role
 
 # A library that the scratch server does not have would refuse every login.
 _NOT_CARRIED = ("local_preload_libraries", "session_preload_libraries", "role")
@@ -99,6 +99,22 @@ def _one(session: Session, query: LiteralString, database: str) -> tuple[str, bo
     row = session.execute(query, (database,)).fetchone()
     assert row is not None
     return str(row[0]), bool(row[1])
+
+
+def can_set_owners(session: Session) -> bool:
+    """Only a superuser may hand over an object to a role that has no right to create in its schema."""
+    row = session.execute("SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user").fetchone()
+    return row is not None and bool(row[0])
+
+
+def acting_dsn(session: Session, dsn: str, role: str) -> str:
+    """`dsn` of a copy, acting as the tool's own `role` where the copy's objects belong to their owners.
+
+    Where they could not be handed over, all of them belong to who restored them, and `role` could not even
+    read its history: then nobody else acts. `session` is one on that server.
+    """
+    known = session.execute("SELECT 1 FROM pg_catalog.pg_roles WHERE rolname = %s", (role,)).fetchone()
+    return as_role(dsn, role) if known is not None and can_set_owners(session) else dsn
 
 
 def make_roles(session: Session, roles: tuple[Role, ...], *, powers: bool) -> tuple[str, ...]:

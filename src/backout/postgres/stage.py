@@ -12,15 +12,17 @@ from backout.model.target import CopyMarker
 from backout.ports.servers import Scratch
 from backout.ports.world import Session, World
 from backout.postgres import copies
-from backout.postgres.connect import as_role, open_session
+from backout.postgres.connect import open_session
 from backout.postgres.marks import read_marker
+from backout.postgres.roles import acting_dsn
 
 CLONE_LEASE = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """`role` is the tool's own: the down runs as it, so that a missing right shows here first."""
+    """`role` is the tool's own: the down runs as it where it owns what it owned, so that a missing right
+    shows here first."""
 
     world: World
     scratch: Scratch
@@ -33,11 +35,9 @@ class Stage:
         return self.world.servers.conninfo(self.scratch, database)
 
     def tool_dsn(self, database: str) -> str:
-        """For the tool: the same server, acting as its own role where the copy has it."""
+        """For the tool: the same server, acting as its own role where that owns what it owned."""
         with self.session(database) as session:
-            known = session.execute("SELECT 1 FROM pg_catalog.pg_roles WHERE rolname = %s", (self.role,))
-            there = known.fetchone() is not None
-        return as_role(self.dsn(database), self.role) if there else self.dsn(database)
+            return acting_dsn(session, self.dsn(database), self.role)
 
     @contextmanager
     def session(self, database: str) -> Iterator[Session]:

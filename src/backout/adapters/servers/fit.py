@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -15,31 +16,47 @@ from backout.postgres import extensions
 from backout.postgres.binaries import Binaries
 from backout.postgres.reserve import reserve_bytes
 
-NAME_A_SERVER = "name a scratch server in backout.toml: [target.NAME.snapshot] scratch = { env = ... }"
+NAME_A_SERVER = (
+    "name a scratch server in backout.toml, under [target.NAME.snapshot]:"
+    ' scratch = { env = "SCRATCH_DATABASE_URL" }'
+)
 
 
-def extension_checks(
-    source: SourceFacts, available: Mapping[str, frozenset[str]], *, preload: bool
-) -> tuple[Check, ...]:
-    """One check for each extension of the source; `preload`: the server may have preload libraries."""
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """Where extensions have to be. `where` stands before a command that installs one, `otherwise` is the
+    other way out; `refused` names those that are there and that our role there may not create."""
+
+    available: Mapping[str, frozenset[str]]
+    preloads: bool = False
+    where: str = ""
+    otherwise: str = NAME_A_SERVER
+    refused: frozenset[str] = frozenset()
+    allow: str = ""
+    """What lets the role create the `refused` ones."""
+
+
+def extension_checks(source: SourceFacts, ground: Ground) -> tuple[Check, ...]:
+    """One check for each extension of the source."""
     major = source.server_version // 10000
-    return tuple(_extension(name, version, available, major, preload) for name, version in source.extensions)
+    return tuple(_extension(name, version, ground, major) for name, version in source.extensions)
 
 
-def _extension(
-    name: str, version: str, available: Mapping[str, frozenset[str]], major: int, preload: bool
-) -> Check:
+def _extension(name: str, version: str, ground: Ground, major: int) -> Check:
     title = f"extension {name}"
-    if name not in available:
-        mend = f"{extensions.install_command(name, major)}; or {NAME_A_SERVER}"
+    if name not in ground.available:
+        mend = f"{ground.where}{extensions.install_command(name, major)}; or {ground.otherwise}"
         return Check(title, CheckState.FAIL, f"{name} {version} is not available on the scratch server", mend)
-    if name in extensions.NEEDS_PRELOAD and not preload:
+    if name in extensions.NEEDS_PRELOAD and not ground.preloads:
         detail = f"{name} works only when it is preloaded, and a scratch server of ours preloads nothing"
         return Check(title, CheckState.FAIL, detail, NAME_A_SERVER)
-    if version not in available[name]:
-        there = ", ".join(sorted(available[name])) or "unknown"
+    if name in ground.refused:
+        return Check(title, CheckState.FAIL, f"only a superuser may create {name} there", ground.allow)
+    if version not in ground.available[name]:
+        there = ", ".join(sorted(ground.available[name])) or "unknown"
         detail = f"the source has {version}, the scratch server {there}: the copy gets its default version"
-        return Check(title, CheckState.WARN, detail, f"install {name} {version} for PostgreSQL {major}")
+        mend = f"{ground.where}install {name} {version} for PostgreSQL {major}"
+        return Check(title, CheckState.WARN, detail, mend)
     return Check(title, CheckState.PASS, f"{name} {version}")
 
 

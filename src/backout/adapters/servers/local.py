@@ -34,7 +34,7 @@ class LocalServers:
             return (Check("server version", CheckState.FAIL, error.what, mend),)
         return (
             Check("server version", CheckState.PASS, f"PostgreSQL {binaries.version} ({binaries.origin})"),
-            *fit.extension_checks(source, extensions.on_disk(binaries), preload=False),
+            *fit.extension_checks(source, fit.Ground(extensions.on_disk(binaries))),
             *fit.locale_checks(source, binaries),
             fit.disk_check(self._directory, need_bytes, source, self._reserve),
             _network_check(),
@@ -107,7 +107,7 @@ def _choose(source: SourceFacts) -> Binaries:
 
 
 def _shortcomings(source: SourceFacts, binaries: Binaries) -> int:
-    checks = fit.extension_checks(source, extensions.on_disk(binaries), preload=False)
+    checks = fit.extension_checks(source, fit.Ground(extensions.on_disk(binaries)))
     checks += fit.locale_checks(source, binaries)
     weight = {CheckState.FAIL: 100, CheckState.WARN: 1}
     return sum(weight.get(check.state, 0) for check in checks)

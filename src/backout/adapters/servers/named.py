@@ -11,11 +11,13 @@ from backout.errors import BackoutError, Refused
 from backout.model.check import Check, CheckState
 from backout.ports.servers import Capabilities, Scratch, SourceFacts
 from backout.postgres import copies, extensions
-from backout.postgres.binaries import client_for
+from backout.postgres.binaries import client_for, speaks_tls
 from backout.postgres.connect import Session, open_session, place, with_database
+from backout.postgres.roles import can_set_owners
 from backout.postgres.source_facts import read_source_facts
 
 _APPLICATION = "backout/scratch/0"
+_BY_AN_ADMINISTRATOR = "(an administrator of the scratch server)"
 _REACHING_OUT = ("dblink", "http", "pg_net", "aws_lambda", "aws_s3", "pg_cron")
 
 
@@ -36,10 +38,10 @@ class NamedServer:
                 here = read_source_facts(session)
                 return (
                     _version_check(source, here),
-                    _client_check(here),
+                    _client_check(here, bool(session.pgconn.ssl_in_use)),
                     _identity_check(source, here, session),
                     _rights_check(session),
-                    *fit.extension_checks(source, extensions.on_server(session), preload=True),
+                    *fit.extension_checks(source, _ground(session)),
                     _encoding_check(source, here),
                     _reach_check(source),
                     Check(
@@ -114,14 +116,17 @@ def _version_check(source: SourceFacts, here: SourceFacts) -> Check:
     return Check("server version", CheckState.FAIL, detail, f"name a PostgreSQL {wanted} server")
 
 
-def _client_check(here: SourceFacts) -> Check:
+def _client_check(here: SourceFacts, over_tls: bool) -> Check:
     """A pg_restore of 17 or newer cannot restore to an older server; one of the same major always can."""
     major = here.server_version // 10000
     client = client_for(major)
     if major < 17 <= client.major:
         detail = f"pg_restore {client.version} on this machine cannot restore to PostgreSQL {major}"
-        return Check("client programs", CheckState.FAIL, detail, f"apt-get install postgresql-client-{major}")
-    return Check("client programs", CheckState.PASS, f"pg_dump and pg_restore {client.version}")
+    elif over_tls and not speaks_tls(client):
+        detail = f"it is reached over TLS, and pg_restore {client.version} was built without it"
+    else:
+        return Check("client programs", CheckState.PASS, f"pg_dump and pg_restore {client.version}")
+    return Check("client programs", CheckState.FAIL, detail, f"apt-get install postgresql-client-{major}")
 
 
 def _identity_check(source: SourceFacts, here: SourceFacts, session: Session) -> Check:
@@ -144,10 +149,26 @@ def _rights_check(session: Session) -> Check:
     ).fetchone()
     assert row is not None
     missing = [word for word, has in zip(("CREATEDB", "CREATEROLE"), row, strict=True) if not has]
-    if not missing:
-        return Check("rights", CheckState.PASS, "may create databases and roles")
-    mend = f"ALTER ROLE {session.info.user} {' '.join(missing)};   (an administrator of the scratch server)"
-    return Check("rights", CheckState.FAIL, f"{session.info.user} lacks {', '.join(missing)}", mend)
+    user = session.info.user
+    if missing:
+        mend = f"ALTER ROLE {user} {' '.join(missing)};   {_BY_AN_ADMINISTRATOR}"
+        return Check("rights", CheckState.FAIL, f"{user} lacks {', '.join(missing)}", mend)
+    if can_set_owners(session):
+        return Check("rights", CheckState.PASS, "superuser: copies keep their owners")
+    detail = f"{user} is no superuser and owns all of a copy: a right that the tool lacks does not show there"
+    return Check("rights", CheckState.WARN, detail)
+
+
+def _ground(session: Session) -> fit.Ground:
+    """What this server can create, and which of it needs a superuser that our role there is not."""
+    return fit.Ground(
+        extensions.on_server(session),
+        preloads=True,
+        where="on the machine of the scratch server: ",
+        otherwise="name another scratch server",
+        refused=frozenset() if can_set_owners(session) else extensions.for_superusers(session),
+        allow=f"ALTER ROLE {session.info.user} SUPERUSER;   {_BY_AN_ADMINISTRATOR}",
+    )
 
 
 def _encoding_check(source: SourceFacts, here: SourceFacts) -> Check:

@@ -22,7 +22,7 @@ _TAKES = {
     EffectKind.UPDATE: LossKind.VALUES_CHANGED,
     EffectKind.ALTER_TYPE: LossKind.VALUES_CHANGED,
 }
-NEVER_MEASURED = ("sequence positions", "NOTIFY", "what triggers did outside this database")
+NEVER_MEASURED = ("positions of sequences", "NOTIFY", "what triggers did outside this database")
 
 
 def created_by_up(found: Triage) -> frozenset[tuple[str, str]]:
@@ -164,7 +164,7 @@ def succeeded(
         wal_bytes=keeping.wal_bytes,
         kept_values=keeping.kept_values,
         kept_equals_destroyed=keeping.kept_values == destroyed(measured),
-        not_measured=(*NEVER_MEASURED, *not_measured),
+        not_measured=tuple(dict.fromkeys((*NEVER_MEASURED, *not_measured))),
         touched=touched,
         attributes_after=keeping.attributes,
         untouched_tables=after.untouched,

@@ -24,7 +24,7 @@ from backout.phases.snapshot.facts import Found, Proven
 from backout.ports.run import Attempt, Run
 from backout.ports.servers import Scratch
 from backout.ports.world import World
-from backout.postgres import activity, adopted, copies, dump, manifest, proof
+from backout.postgres import activity, adopted, copies, dump, fitting, manifest, proof
 from backout.postgres.binaries import Binaries, client_for
 from backout.postgres.catalog import differences, portable, read_schema
 from backout.postgres.connect import identify, open_session
@@ -114,15 +114,7 @@ def prepare(world: World, name: str) -> _Ready:
     """A scratch server that fits. Raises `Refused` with every item that does not, and what mends it."""
     with world.databases.observe(name) as session:
         facts = read_source_facts(session)
-    checks = world.servers.fit(facts, facts.size_bytes * _SPACE_FACTOR)
-    bad = [check for check in checks if check.state is CheckState.FAIL]
-    if bad:
-        raise Refused(
-            f"no scratch server fits: {'; '.join(f'{c.name}: {c.detail}' for c in bad)}",
-            where=world.target,
-            intact="everything; production was only read",
-            next=next((c.mend for c in bad if c.mend), "backout doctor"),
-        )
+    fitting.require(world.servers, facts, facts.size_bytes * _SPACE_FACTOR, world.target)
     return _Ready(world.servers.start(facts), client_for(facts.server_version // 10000))
 
 

@@ -13,8 +13,10 @@ from backout.ports.world import World
 
 
 def find(run: Run, world: World, incident: Incident) -> Triage:
-    """Triage, once an incident: a later round knows it already."""
+    """Triage, once an incident: a later round knows it already, unless nothing could be captured."""
     earlier = run.earlier("triage.find", Triage)
+    if earlier is not None and earlier.uncaptured:
+        earlier = None
     return run.step("triage.find", Triage, lambda attempt: earlier or _find(run, world, incident, attempt))
 
 
@@ -42,7 +44,7 @@ def _find(run: Run, world: World, incident: Incident, attempt: Attempt) -> Triag
     except BackoutError as error:
         if error.exit_code in (2, 3) and captured_up:
             raise
-        note = f"unknown: {error.what}"
+        note = f"unknown: {error.what}" + (f"; first: {error.next}" if error.next else "")
         ground = gather.ground(world, captured_up, attempt.name)
         named = decide.name_offending(ground, incident.migrations, incident.last)
     half = Half() if named.partly else gather.half(world, captured, len(named.names), attempt.name)

@@ -13,26 +13,26 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from backout.errors import BackoutError
-from backout.model.check import CheckState
 from backout.model.migration import History
 from backout.model.target import CopyMarker
 from backout.ports.migrator import ToolEnvironment, ToolResult
 from backout.ports.servers import Scratch
 from backout.ports.world import Session, World
-from backout.postgres import copies, dump
+from backout.postgres import copies, dump, fitting
 from backout.postgres.alone import run_alone
 from backout.postgres.binaries import client_for
 from backout.postgres.catalog import Schema, read_schema
-from backout.postgres.connect import as_role, open_session
+from backout.postgres.connect import open_session
 from backout.postgres.names import copy_database
 from backout.postgres.proxy.policy import RECORD_ONLY
+from backout.postgres.roles import acting_dsn
 from backout.postgres.source_facts import read_source_facts
 from backout.postgres.through_proxy import ToolRun, drive
 
 DEADLINE = 120.0
 """Seconds that one start of the tool may take here."""
 _LEASE = timedelta(hours=1)
+_ROOM_BYTES = 200_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,9 @@ class Bench:
 
     @property
     def _dsn(self) -> str:
-        return as_role(self.world.servers.conninfo(self.scratch, self.database), self.role)
+        dsn = self.world.servers.conninfo(self.scratch, self.database)
+        with open_session(dsn, self.name) as session:
+            return acting_dsn(session, dsn, self.role)
 
     def drive(self, verb: Callable[[ToolEnvironment], ToolResult]) -> ToolRun:
         """Run one verb of the tool here, recorded."""
@@ -89,9 +91,7 @@ def bench(world: World, incident: str, history: History, name: str) -> Iterator[
         role = str(session.info.user)
         tables = _tables_with_rows(session, history.table)
     binaries = client_for(facts.server_version // 10000)
-    bad = [c for c in world.servers.fit(facts, 200_000_000) if c.state is CheckState.FAIL]
-    if bad:
-        raise BackoutError(f"no scratch server fits ({bad[0].name}: {bad[0].detail})")
+    fitting.require(world.servers, facts, _ROOM_BYTES, world.target)
     scratch = world.servers.start(facts)
     database = copy_database(incident, 0)
     admin = world.servers.conninfo(scratch, "postgres")
