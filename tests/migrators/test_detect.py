@@ -15,6 +15,7 @@ from tests.migrators.worlds import FIXTURES
     ("fixture", "expected"),
     [
         ("node_project", ("node-pg-migrate", "database/migrations", "database/migration-config.js")),
+        ("rough_node_project", ("node-pg-migrate", "db/changes", "config/migrate.js")),
         ("dbmate_project", ("sql", "db/migrations", "")),
         ("golang_project", ("sql", "migrations", "")),
         ("alembic_project", ("alembic", "migrations/versions", "alembic.ini")),
@@ -34,6 +35,27 @@ def test_ignored_flags_and_rough_configurations_are_said_in_one_line_each():
         "database/migration-config.js: throws when a variable is not set, even for --help",
         "database/migration-config.js: demands TLS; the proxy speaks it and brings its own authority",
     )
+
+
+def test_a_directory_beside_the_configuration_is_put_together(tmp_path: Path):
+    project = tmp_path / "project"
+    shutil.copytree(FIXTURES / "rough_node_project", project)
+    config = project / "config" / "migrate.js"
+    joined = config.read_text().replace(
+        "path.join('db', 'changes')", "join(__dirname, '..', 'db', 'changes')"
+    )
+    config.write_text(joined)
+    (found,) = detect(project)
+    assert found.directory == "db/changes"
+    assert not any("no such directory" in warning for warning in found.warnings)
+
+
+def test_files_tell_the_tool_where_the_dependency_stands_above(tmp_path: Path):
+    (tmp_path / "migrations").mkdir()
+    (tmp_path / "package.json").write_text('{"name": "one-of-many"}')
+    (tmp_path / "migrations" / "1700000000001_first.js").write_text("exports.up = (pgm) => {};")
+    (found,) = detect(tmp_path)
+    assert (found.tool, found.directory) == ("node-pg-migrate", "migrations")
 
 
 def test_the_variable_of_env_py_is_found():

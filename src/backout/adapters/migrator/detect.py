@@ -71,7 +71,7 @@ def _node_pg_migrate(project: Path) -> Detected | None:
     described = _json(project / "package.json")
     scripts = node_explain.scripts(project)
     lines = [line for line in scripts.values() if "node-pg-migrate" in line]
-    if not lines and not _depends(described, "node-pg-migrate"):
+    if not lines and not _depends(described, "node-pg-migrate") and not _written_for_it(project):
         return None
     flags = dict(pair for line in lines for pair in _flags(line))
     config = flags.get("config-file") or _first_config(project)
@@ -90,6 +90,12 @@ def _node_pg_migrate(project: Path) -> Detected | None:
     ]
     kept = {key: value for key, value in options.items() if value}
     return Detected("node-pg-migrate", directory, config, kept, tuple(warnings))
+
+
+def _written_for_it(project: Path) -> bool:
+    """In a monorepo the dependency stands somewhere above; the files themselves tell."""
+    files = sorted((project / _node_directory(project)).glob("[0-9]*.[jtcm]*s"))
+    return any(re.search(r"\bup\b[^\n]*\bpgm\b", _text(file)) for file in files[:3])
 
 
 def _json(path: Path) -> Mapping[str, object]:
@@ -134,7 +140,21 @@ def _settings_of(project: Path, config: str, section: str) -> Mapping[str, str]:
         part = whole.get(section, whole)
         return {k: v for k, v in part.items() if isinstance(v, str)} if isinstance(part, Mapping) else {}
     pairs = re.findall(r"""['"]?(migrations-[a-z]+)['"]?\s*:\s*['"]([^'"\n]+)['"]""", text)
-    return dict(pairs)
+    return {**dict(_joined(project, (project / config).parent, text)), **dict(pairs)}
+
+
+def _joined(project: Path, here: Path, text: str) -> Iterator[tuple[str, str]]:
+    """Paths that a configuration puts together: `path.join(__dirname, '..', 'db')`, texts only."""
+    call = r"""['"]?(migrations-[a-z]+)['"]?\s*:\s*(?:path\.)?(?:join|resolve)\(([^()]*)\)"""
+    for name, arguments in re.findall(call, text):
+        parts = [part.strip() for part in arguments.split(",") if part.strip()]
+        base = here if parts[:1] == ["__dirname"] else project
+        texts = [re.fullmatch(r"""(['"])([^'"]*)\1""", part) for part in parts if part != "__dirname"]
+        if all(texts):
+            yield (
+                name,
+                shown(project.resolve(), base.joinpath(*(found[2] for found in texts if found)).resolve()),
+            )
 
 
 def _node_directory(project: Path) -> str:
