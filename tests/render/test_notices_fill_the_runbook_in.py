@@ -93,8 +93,8 @@ def test_a_rollback_that_did_not_happen_is_never_called_complete():
         done = replace(samples.EXECUTION, outcome=outcome)
         text = notices.resolution(samples.INCIDENT, done, samples.GREEN)
         assert words in text and "complete" not in text
-    back = Watch(9.0, 2, WatchSample("2026-11-22T03:21:08Z", True, False, "pid 5120"), False)
-    assert "ALARM: the migration came back, by pid 5120" in notices.resolution(
+    back = Watch(9.0, 2, WatchSample("2026-11-22T03:21:08Z", True, False, "in transaction 754"), False)
+    assert "ALARM: the migration came back in transaction 754" in notices.resolution(
         samples.INCIDENT, samples.EXECUTION, samples.GREEN, watch=back
     )
 

@@ -290,7 +290,9 @@ WATCHED = Watch(1800.0, 360, None, stopped_early=False)
 CAME_BACK = Watch(
     41.0,
     9,
-    WatchSample("2026-11-22T03:21:08Z", True, False, "node-pg-migrate from 10.0.0.9 (pid 5120)"),
+    WatchSample(
+        "2026-11-22T03:21:08Z", True, False, "in transaction 754, seen: app node-pg-migrate from 10.0.0.9"
+    ),
     False,
 )
 

@@ -204,7 +204,7 @@ def writers_of(session: Session, xid: str | None) -> str:
     ).fetchall()
     sessions = ", ".join(f"{user} {app} from {host}".replace("  ", " ") for user, app, host in rows)
     transaction = f"in transaction {xid}" if xid else ""
-    return " ".join(filter(None, (transaction, f"seen: {sessions}" if sessions else "")))
+    return ", ".join(filter(None, (transaction, f"seen: {sessions}" if sessions else "")))
 
 
 def row_count(session: Session, table: str) -> int:

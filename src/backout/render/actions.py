@@ -144,10 +144,8 @@ def _locks(known: Known) -> Action | None:
 def _came_back(known: Known) -> Action | None:
     if known.watch is None or known.watch.came_back is None:
         return None
-    by = known.watch.came_back.came_back_by or "a session that nobody saw"
-    return Action(
-        "prevent", "Take the migration out of every start command and deploy job.", f"applied by {by}"
-    )
+    by = known.watch.came_back.came_back_by or "by a session that nobody saw"
+    return Action("prevent", "Take the migration out of every start command and deploy job.", f"applied {by}")
 
 
 def _unknown(known: Known) -> Action | None:

@@ -206,7 +206,7 @@ def _watched(watch: Watch | None) -> str:
     if watch is None:
         return "Nobody holds the migration: whether it comes back is not watched."
     if watch.came_back:
-        return f"ALARM: the migration came back, by {watch.came_back.came_back_by or 'an unknown session'}."
+        return f"ALARM: the migration came back {watch.came_back.came_back_by or 'by an unknown session'}."
     ended = "stopped early after" if watch.stopped_early else "for"
     return f"Watched {ended} {words.duration(watch.seconds)}, {watch.samples:,} looks: it did not come back."
 

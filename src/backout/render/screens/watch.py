@@ -37,9 +37,9 @@ def watch_lines(watch: Watch, style: Style, now: datetime | None = None) -> list
 def _alarm(watch: Watch, style: Style, now: datetime | None = None) -> list[str]:
     sample = watch.came_back
     assert sample is not None
-    who = sample.came_back_by or "a session that nobody saw"
+    who = sample.came_back_by or "by a session that nobody saw"
     lines = hanging(
-        f"  {style.symbol(State.FAIL)} CAME BACK   ", f"{words.when(sample.at, now)}, applied by {who}", style
+        f"  {style.symbol(State.FAIL)} CAME BACK   ", f"{words.when(sample.at, now)}, applied {who}", style
     )
     history = "has it again" if sample.history_has_it else "does not have it"
     schema = "equals the expected one" if sample.schema_equal else "differs from the expected one"
