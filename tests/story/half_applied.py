@@ -133,8 +133,8 @@ def held(made: World) -> Iterator[psycopg.Connection]:
             holder.rollback()
 
 
-def wait_for(made: World, query: str) -> None:
-    for _ in range(200):
+def wait_for(made: World, query: str, tries: int = 200) -> None:
+    for _ in range(tries):
         with suppress(psycopg.Error):
             if made.one(query):
                 return

@@ -18,6 +18,7 @@ from backout.model.journal import EntryKind
 from backout.model.plan import Proposal, Rehearsal, Strategy
 from backout.model.repair import RepairDone
 from backout.model.triage import Triage
+from backout.phases.execution.hold import behind_the_down
 from backout.phases.snapshot.facts import Proven
 from backout.records import codec
 from backout.runbooks.back_out import back_out
@@ -107,21 +108,23 @@ def run(desk: Desk, incident_id: str, go: Mapping[str, str], watch_seconds: floa
     incident = desk.incident(incident_id)
     world = desk.app.world(incident.target)
     with lock.worker(desk.app.state, "run", desk.actor):
-        if desk.result(incident.id, "strategy.propose", Proposals) is None:
+        proposals = desk.result(incident.id, "strategy.propose", Proposals)
+        if proposals is None:
             raise Refused(
                 "there is no proposal yet", intact="everything", next=f"backout propose {incident.id}"
             )
         if not desk.signals(incident.id, "go"):
             desk.signal(incident.id, "go", go)
-        try:
-            held = tuple(job.name for job in holds(desk, incident.id))
-            checks = back_out(desk.story(incident.id), world, incident, held)
-        except ApprovalVoid as void:
-            desk.begin_round(incident.id, void.what)
-            raise
-        done = desk.need(incident.id, "execution.down", Execution)
+        held = tuple(job.name for job in holds(desk, incident.id))
         seconds = _watch_seconds(world.environment, watch_seconds)
-        watched = _watch(desk, incident, done, seconds)
+        with behind_the_down(world, proposals.proposals, incident.id):
+            try:
+                checks = back_out(desk.story(incident.id), world, incident, held)
+            except ApprovalVoid as void:
+                desk.begin_round(incident.id, void.what)
+                raise
+            done = desk.need(incident.id, "execution.down", Execution)
+            watched = _watch(desk, incident, done, seconds)
     repaired = desk.result(incident.id, "lost_writes.repair", RepairDone)
     following = _after(incident.id, done, checks)
     return Ran(incident.id, done.outcome.value, done, checks, watched, following, repaired)

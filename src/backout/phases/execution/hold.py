@@ -1,24 +1,67 @@
-"""Hold the migration tool's own lock, so that its `up` refuses to run while the watch lives."""
+"""Hold the migration tool's own lock, so that its `up` refuses to run from the down to the watch's end."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 
+from backout.errors import BackoutError
 from backout.model.plan import Proposal
 from backout.ports.world import World
+from backout.postgres import advisory
 
 
 @contextmanager
 def migrations(world: World, proposal: Proposal, incident: str) -> Iterator[bool]:
     """A live session that holds the tool's advisory lock, where the tool has one (node-pg-migrate).
 
-    Yields whether the lock is held. It ends with this process: afterwards only looking tells.
+    Yields whether it took the lock. It ends with this process: afterwards only looking tells.
     """
-    key = getattr(world.migrator, "advisory_lock_key", None)
-    if key is None or proposal.lists_after:
+    key = _key(world, (proposal,))
+    if key is None:
         yield False
         return
-    with world.databases.operate(f"backout/{incident}/hold") as session:
+    with world.databases.operate(_name(incident)) as session:
         row = session.execute("SELECT pg_catalog.pg_try_advisory_lock(%s)", (key,)).fetchone()
         yield bool(row and row[0])
+
+
+@contextmanager
+def behind_the_down(world: World, proposals: Sequence[Proposal], incident: str) -> Iterator[None]:
+    """Stand in line for the tool's lock as soon as the down has it, and keep it until the block ends.
+
+    A pod that restarts tries its `up` every second or so; between the end of the down and the watch there
+    is a whole verification. A session that already waits gets the lock before anybody who asks later.
+    """
+    key = _key(world, proposals)
+    if key is None:
+        yield
+        return
+    over = threading.Event()
+    line = threading.Thread(target=_stand_in_line, args=(world, key, incident, over), daemon=True)
+    line.start()
+    try:
+        yield
+    finally:
+        over.set()
+        line.join()
+
+
+def _key(world: World, proposals: Sequence[Proposal]) -> int | None:
+    """The tool's lock; None too where the tool itself has to run again (a migration that is completed)."""
+    if any(p.lists_after or p.finish is not None for p in proposals):
+        return None
+    key: int | None = getattr(world.migrator, "advisory_lock_key", None)
+    return key
+
+
+def _name(incident: str) -> str:
+    """Not one of the names under which a resume looks for what an earlier attempt left behind."""
+    return f"backout/hold/{incident}"
+
+
+def _stand_in_line(world: World, key: int, incident: str, over: threading.Event) -> None:
+    """What fails here fails quietly: the watch asks for the lock itself, and looks."""
+    with suppress(BackoutError), world.databases.operate(_name(incident)) as session:
+        advisory.stand_in_line(session, key, f"backout/{incident}/%", over)
