@@ -134,7 +134,9 @@ def list_copies(desk: Desk, target: str | None) -> CopyList:
                     copy.size_bytes,
                 )
             )
-    return CopyList(tuple(lines), "backout copies --destroy-expired" if lines else "nothing")
+    now = copies.rfc3339(datetime.now(UTC))
+    over = any(line.lease_until < now for line in lines)
+    return CopyList(tuple(lines), "backout copies --destroy-expired" if over else "nothing")
 
 
 def destroy_copies(desk: Desk, target: str | None, names: tuple[str, ...], *, expired: bool) -> CopyList:

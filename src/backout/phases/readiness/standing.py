@@ -89,7 +89,7 @@ def validation_check(plan: ValidationPlan) -> Check:
         return Check("validation", CheckState.FAIL, "the validation plan is empty: the gate stays shut", mend)
     http = any(check.kind is CheckKind.HTTP for check in plan.checks)
     rest = "" if http else ", none of them asks the application (http)"
-    return Check("validation", CheckState.PASS, f"{len(plan.checks)} checks{rest}")
+    return Check("validation", CheckState.PASS, f"{words.plural(len(plan.checks), 'check')}{rest}")
 
 
 def room_check(seen: Room) -> Check:
