@@ -243,3 +243,48 @@ def test_the_attribute_lists_of_a_rehearsal_are_noted(world: str):
         ("public.users", "first_name text, id integer, name text"),
         ("public.visits", ""),
     )
+
+
+def test_rows_that_go_before_their_column_does_are_counted_once(world: str, direct: psycopg.Connection):
+    with Proxy(policy(FIRST_NAME, USER_ROWS, VISIT_ROWS), Upstream(world)) as proxy:
+        with through(proxy) as tool:
+            tool.execute("UPDATE users SET first_name = 'x', name = 'y' WHERE id = 7")
+            tool.execute("UPDATE users SET name = 'z' WHERE id IN (7, 8)")
+            tool.execute("DELETE FROM users WHERE id <= 3")
+            tool.execute("ALTER TABLE users DROP COLUMN first_name")
+        assert proxy.refusals == ()
+    assert manifest(direct) == [
+        ("public.users", "columns", 5, 5),
+        # three rows with id, name and note, and the names of two others, each once
+        ("public.users", "changed rows", 6, 11),
+        ("public.visits", "changed rows", 3, 9),
+    ]
+
+
+@pytest.mark.parametrize(
+    "down",
+    [
+        "ALTER TABLE users DROP COLUMN mood, DROP COLUMN word; DROP TYPE own.mood; DROP COLLATION own.plain",
+        "DROP TYPE own.mood CASCADE; ALTER TABLE users DROP COLUMN word",
+        "UPDATE users SET name = 'x' WHERE id = 1; DROP SCHEMA own CASCADE",
+        "DELETE FROM users WHERE id = 1; DROP SCHEMA own CASCADE",
+    ],
+    ids=["drop type", "drop type cascade", "drop schema cascade", "rows go and then their types"],
+)
+def test_a_type_that_goes_with_its_column_is_no_obstacle(world: str, direct: psycopg.Connection, down: str):
+    """The commonest down there is: a column of an enum goes, and then the enum."""
+    direct.execute("CREATE SCHEMA own; CREATE TYPE own.mood AS ENUM ('calm', 'not calm')")
+    direct.execute('CREATE COLLATION own.plain FROM "C"')
+    direct.execute("ALTER TABLE users ADD mood own.mood, ADD word text COLLATE own.plain")
+    direct.execute("UPDATE users SET mood = 'not calm', word = 'w' || id WHERE id < 5")
+    kept = keep("public.users", KeepHow.COLUMNS, "mood", "word")
+    rows = keep("public.users", KeepHow.CHANGED_ROWS, "name", "first_name", "note", "mood", "word")
+    with Proxy(policy(kept, rows, VISIT_ROWS), Upstream(world)) as proxy:
+        with through(proxy) as tool:
+            for statement in down.split("; "):
+                tool.execute(statement)
+        assert proxy.refusals == ()
+    table = kept_tables(direct)[0]
+    query = f"SELECT id, mood, word FROM backout_kept.{table} ORDER BY id"
+    assert direct.execute(query).fetchall() == [(n, "not calm", f"w{n}") for n in range(1, 5)]
+    assert leftovers(direct) == 0

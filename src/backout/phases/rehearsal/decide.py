@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from backout.model.loss import DestroyedBy, Figure, Loss, LossKind
-from backout.model.plan import Budgets, Keep, LockSeen, Plan, Rehearsal
+from backout.model.plan import Budgets, Keep, KeepHow, LockSeen, Plan, Rehearsal
 from backout.model.statement import StatementClass
 from backout.model.triage import Triage
 from backout.phases.rehearsal.facts import Keeping, Pass, SchemaAfter
@@ -117,6 +117,17 @@ def destroyed(losses: Sequence[Loss]) -> int:
     return sum(loss.values.count or 0 for loss in losses if loss.by is DestroyedBy.DOWN)
 
 
+def equal(kept_values: int, losses: Sequence[Loss], keeps: Sequence[Keep]) -> bool:
+    """Whether the second pass kept what the first saw destroyed.
+
+    Where rows are caught it may hold more: what a statement changed and a later one gave back is an image
+    from before as well. It may never hold less.
+    """
+    wanted = destroyed(losses)
+    more = any(keep.how is KeepHow.CHANGED_ROWS for keep in keeps)
+    return kept_values == wanted or (more and kept_values > wanted)
+
+
 def without_hold_limit(budgets: Budgets) -> Budgets:
     """On a clone the lock may be held as long as it takes: the rehearsal finds out how long that is."""
     return replace(budgets, lock_hold=3600.0)
@@ -157,13 +168,15 @@ def succeeded(
         schema_after=after.digest,
         schema_differences=after.differences,
         differences_basis=after.basis,
-        locks=tuple(LockSeen(t, "ACCESS EXCLUSIVE", keeping.locked_seconds) for t in keeping.locked),
+        locks=tuple(
+            LockSeen(t, "ACCESS EXCLUSIVE", keeping.locked_seconds) for t in dict.fromkeys(keeping.locked)
+        ),
         rewrites=tuple(dict.fromkeys((*rewritten, *after.rewritten))),
         seconds=keeping.seconds,
         locked_seconds=keeping.locked_seconds,
         wal_bytes=keeping.wal_bytes,
         kept_values=keeping.kept_values,
-        kept_equals_destroyed=keeping.kept_values == destroyed(measured),
+        kept_equals_destroyed=equal(keeping.kept_values, measured, keeps),
         not_measured=tuple(dict.fromkeys((*NEVER_MEASURED, *not_measured))),
         touched=touched,
         attributes_after=keeping.attributes,

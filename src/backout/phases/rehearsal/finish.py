@@ -188,7 +188,7 @@ def _measured(
         losses=tuple(replace(loss, kept=True) for loss in measured.losses),
         keeps=decide.on_target(measured.keeps, oids),
         kept_values=values,
-        kept_equals_destroyed=values == decide.destroyed(measured.losses),
+        kept_equals_destroyed=decide.equal(values, measured.losses, measured.keeps),
         touched=measured.touched,
         schema_after=at_the_end,
         not_measured=(*ground.way.untold, *decide.NEVER_MEASURED),

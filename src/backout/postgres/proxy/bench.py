@@ -20,7 +20,9 @@ from backout.postgres.proxy.tables import Table, family, parts
 from backout.postgres.proxy.transaction import Caught, Transaction
 
 _NO_PLAN = KeepPlan((), "none")
-_SETTINGS = ("lock_timeout", "statement_timeout", "row_security")
+_TEXT_FORM = {"DateStyle": "ISO, MDY", "IntervalStyle": "postgres", "extra_float_digits": "1"}
+"""How types that are kept as their text are written, so that they can be read back without loss."""
+_SETTINGS = ("lock_timeout", "statement_timeout", "row_security", *_TEXT_FORM)
 # Where the platform can: our long copy ends soon after we were killed, not when it is done.
 _NOTICE_DEATH = """SELECT pg_catalog.set_config('client_connection_check_interval', '500ms', true)
 WHERE pg_catalog.version() ~ 'linux'
@@ -65,6 +67,7 @@ class Bench:
                 (f"SET LOCAL lock_timeout = {int(budgets.lock_timeout * 1000)}", ()),
                 (f"SET LOCAL statement_timeout = {int(budgets.statement_timeout * 1000)}", ()),
                 ("SET LOCAL row_security = off", ()),
+                *((f"SET LOCAL {name} = '{value}'", ()) for name, value in _TEXT_FORM.items()),
             ]
         )
         yield

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from backout.postgres.names import KEPT_SCHEMA
-from backout.postgres.proxy.tables import Table
+from backout.postgres.proxy.tables import Column, Table
 
 OPERATION, CHANGED = "backout_op", "backout_changed"
 """Columns of ours in a table of caught rows: `D` or `U`, and the names of the columns that changed."""
@@ -61,13 +61,23 @@ def columns(names: Iterable[str]) -> sql.Composed:
     return sql.SQL(", ").join(map(sql.Identifier, names))
 
 
+def stored(column: Column) -> sql.Composable:
+    """A column as it is kept. A type or collation of the user's is kept as its text: a kept table that
+    depended on it would forbid the down to drop it, or lose its column to DROP ... CASCADE."""
+    name = sql.Identifier(column.name)
+    if column.built_in:
+        return name
+    return sql.SQL('{0}::pg_catalog.text COLLATE pg_catalog."default"').format(name)
+
+
 def install(capture: Capture, members: Sequence[Table], now: Table) -> list[str]:
     """Create the table for caught rows, the functions and one pair of triggers per member.
 
     A trigger fires for the table that the statement names, so partitions need their own.
     """
+    present = {column.name: column for column in now.columns.values()}
     aliased = (
-        sql.SQL(", {} AS {}").format(sql.Identifier(current), sql.Identifier(name))
+        sql.SQL(", {} AS {}").format(stored(present[current]), sql.Identifier(name))
         for name, current in _there(capture, now)
     )
     make = sql.SQL(
@@ -114,7 +124,8 @@ def _function(capture: Capture, event: str, insert: sql.Composed) -> sql.Compose
     body = sql.SQL(_BODY).format(insert=insert, counter=sql.Literal(capture.counter))
     return sql.SQL(
         "CREATE OR REPLACE FUNCTION {}() RETURNS trigger LANGUAGE plpgsql"
-        " SET search_path = pg_catalog SET extra_float_digits = '1' AS {}"
+        " SET search_path = pg_catalog SET extra_float_digits = '1' SET datestyle = 'ISO, MDY'"
+        " SET intervalstyle = 'postgres' AS {}"
     ).format(capture.function(event), sql.Literal(body.as_string(None)))
 
 
@@ -175,6 +186,36 @@ def _updated_without_key(capture: Capture, now: Table) -> sql.Composed:
     """Without a key nobody can tell which new row was which old one: every cell counts as changed."""
     return sql.SQL("{} SELECT 'U', {}::pg_catalog.text[]{} FROM backout_old o;").format(
         _insert(capture, now), sql.Literal(list(_names(capture, now))), _selected(capture, now)
+    )
+
+
+def changed_cells(capture: Capture, counted: frozenset[str]) -> sql.Composed:
+    """Count the cells that changed, each once however often it was changed.
+
+    Left out are the columns `counted` elsewhere, and rows that were deleted in the end: those count whole.
+    """
+    cell = [
+        sql.SQL("cell.name"),
+        *(sql.SQL("k.{}::pg_catalog.text").format(sql.Identifier(n)) for n in capture.key),
+    ]
+    same = [
+        sql.SQL("d.{0}::pg_catalog.text = k.{0}::pg_catalog.text").format(sql.Identifier(n))
+        for n in capture.key
+    ]
+    once = sql.SQL("DISTINCT ({})").format(sql.SQL(", ").join(cell)) if capture.key else sql.SQL("*")
+    deleted = sql.SQL(" AND NOT EXISTS (SELECT FROM {} d WHERE d.{} = 'D' AND {})").format(
+        capture.where, sql.Identifier(OPERATION), sql.SQL(" AND ").join(same)
+    )
+    return sql.SQL(
+        "SELECT pg_catalog.count({})::pg_catalog.text FROM {} k, pg_catalog.unnest(k.{}) cell (name)"
+        " WHERE k.{} = 'U' AND cell.name <> ALL (ARRAY[{}]::pg_catalog.text[]){}"
+    ).format(
+        once,
+        capture.where,
+        sql.Identifier(CHANGED),
+        sql.Identifier(OPERATION),
+        sql.SQL(", ").join(map(sql.Literal, sorted(counted))),
+        deleted if capture.key else sql.SQL(""),
     )
 
 

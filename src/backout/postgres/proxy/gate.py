@@ -63,15 +63,18 @@ class Gate:
 
     def _settle(self, tx: Transaction, after: Tables) -> Iterator[str]:
         """Keep the tables of what was really destroyed; those of what was not are dropped again."""
+        copied: dict[int, set[str]] = {}
         for copy in tx.copies:
             if _destroyed(copy, tx, after):
+                copied.setdefault(copy.oid, set()).update(copy.columns)
                 yield self._record_copy(copy)
             else:
                 self._drop(copy.kept)
         for caught in tx.caught:
             rows = self._count(caught.capture.kept, "pg_catalog.count(*)")
             if caught.keep is not None and rows:
-                yield self._record_caught(caught, caught.keep, rows)
+                counted = frozenset(copied.get(caught.capture.table.oid, ()))
+                yield self._record_caught(caught, caught.keep, rows, counted)
             else:
                 self._drop(caught.capture.kept)
 
@@ -83,11 +86,12 @@ class Gate:
         self._record(copy.keep, copy.oid, copy.sequence, copy.kept, (copy.key, copy.columns), (rows, values))
         return copy.kept
 
-    def _record_caught(self, caught: Caught, keep: Keep, rows: int) -> str:
+    def _record_caught(self, caught: Caught, keep: Keep, rows: int, counted: frozenset[str]) -> str:
+        """`counted` are columns of which a copy of this transaction holds, and counted, every value."""
         capture = caught.capture
-        changed = text(sql.SQL("sum(pg_catalog.cardinality({}))").format(sql.Identifier(CHANGED)))
-        values = self._count(capture.kept, changed, "U")
-        values += self._count(capture.kept, _cells((*capture.key, *capture.stored)), "D")
+        values = int(self._pipe.rows(text(captures.changed_cells(capture, counted)))[0][0] or 0)
+        cells = tuple(name for name in (*capture.key, *capture.stored) if name not in counted)
+        values += self._count(capture.kept, _cells(cells), "D")
         names = (capture.key, capture.stored)
         self._record(keep, capture.table.oid, caught.sequence, capture.kept, names, (rows, values))
         return capture.kept

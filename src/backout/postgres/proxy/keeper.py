@@ -19,7 +19,7 @@ from backout.postgres.names import KEPT_SCHEMA, MESSAGE_PREFIX
 from backout.postgres.proxy import relevance
 from backout.postgres.proxy.arrays import array, elements
 from backout.postgres.proxy.bench import Bench
-from backout.postgres.proxy.capture import columns, text
+from backout.postgres.proxy.capture import stored, text
 from backout.postgres.proxy.guards import Guards
 from backout.postgres.proxy.pipe import InjectionFailed
 from backout.postgres.proxy.tables import Table, Tables, canonical, named, read_tables
@@ -184,7 +184,7 @@ class Keeper:
         kept, sequence = self._bench.new_name(table)
         target = sql.Identifier(KEPT_SCHEMA, kept)
         query = sql.SQL("CREATE TABLE {} AS SELECT {} FROM {}").format(
-            target, columns((*key, *wanted)), sql.SQL(table.name)
+            target, _stored(table, (*key, *wanted)), sql.SQL(table.name)
         )
         if keep.how is KeepHow.COLUMNS:
             # IS NOT NULL would be false for a composite value with one empty field
@@ -194,6 +194,14 @@ class Keeper:
         self._bench.close_to_others(target)
         rows = int(answer.tag.rsplit(" ", 1)[-1])
         tx.copies.append(Copy(keep, table.oid, sequence, kept, key, wanted, rows))
+
+
+def _stored(table: Table, names: Sequence[str]) -> sql.Composed:
+    """These columns as they are kept, under their own names."""
+    present = {column.name: column for column in table.columns.values()}
+    return sql.SQL(", ").join(
+        sql.SQL("{} AS {}").format(stored(present[name]), sql.Identifier(name)) for name in names
+    )
 
 
 def _all_columns(table: Table) -> tuple[str, ...]:

@@ -16,8 +16,11 @@ SELECT c.oid::text, n.nspname, c.relname, c.relfilenode::text,
        pg_catalog.pg_stat_get_xact_tuples_deleted(c.oid)::text,
        pg_catalog.pg_stat_get_xact_tuples_updated(c.oid)::text,
        (SELECT pg_catalog.json_agg(pg_catalog.json_build_array(a.attnum, a.attname,
-                 pg_catalog.format_type(a.atttypid, a.atttypmod), a.attgenerated <> ''))
-        FROM pg_catalog.pg_attribute a
+                 pg_catalog.format_type(a.atttypid, a.atttypmod), a.attgenerated <> '',
+                 y.typnamespace = 'pg_catalog'::pg_catalog.regnamespace
+                 AND NOT EXISTS (SELECT FROM pg_catalog.pg_collation l WHERE l.oid = a.attcollation
+                                 AND l.collnamespace <> 'pg_catalog'::pg_catalog.regnamespace)))
+        FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type y ON y.oid = a.atttypid
         WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped)::text,
        (SELECT pg_catalog.json_agg(i.inhparent::bigint) FROM pg_catalog.pg_inherits i
         WHERE i.inhrelid = c.oid)::text
@@ -33,6 +36,8 @@ class Column:
     name: str
     type: str
     generated: bool
+    built_in: bool = True
+    """Type and collation are the system's: whatever the tool drops, they stay."""
 
 
 @dataclass(frozen=True, slots=True)
