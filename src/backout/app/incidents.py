@@ -9,6 +9,7 @@ from backout.app import lock
 from backout.app.containment import holds, next_prefix
 from backout.app.desk import Desk
 from backout.app.results import Opened, Proposed, Ran, Verified
+from backout.app.unforeseen import explained
 from backout.errors import ApprovalVoid, BackoutError, Refused, Waiting
 from backout.model.check import all_good
 from backout.model.execution import Execution, Outcome, Verification, Watch
@@ -55,8 +56,9 @@ def open_incident(desk: Desk, asked: Asked) -> Opened:
             back_out(desk.story(incident.id), world, incident)
         except Waiting as waiting:
             return Opened(incident, desk.need(incident.id, "triage.find", Triage), waiting.next)
-        except BackoutError as error:
-            desk.record(incident.id, EntryKind.DECISION, "close", {"reason": error.what})
+        except Exception as error:  # triage only read, whatever stopped it
+            told = error if isinstance(error, BackoutError) else explained(error)
+            desk.record(incident.id, EntryKind.DECISION, "close", {"reason": told.what})
             raise
     raise AssertionError("a story that was only opened cannot have ended")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from backout.app.desk import Desk
 from backout.app.results import KeptList, PutBack, Written
 from backout.app.signing import How, one_signature
 from backout.errors import ConfigurationError, Refused
-from backout.model.execution import Execution, Outcome
+from backout.model.execution import Execution, KeptColumn, Outcome
 from backout.model.incident import Incident
 from backout.phases.kept import act as kept_values
 from backout.phases.kept.act import PutBackDone
@@ -26,8 +27,18 @@ def columns(desk: Desk, incident_id: str) -> KeptList:
     incident = desk.incident(incident_id)
     with desk.app.world(incident.target).databases.operate(NAME) as session:
         found = kept_values.columns(session, incident.id)
-    hint = f"backout kept put-back {incident.id} --column {found[0].column}=NEW" if found else "nothing"
-    return KeptList(incident.id, found, hint)
+    return KeptList(incident.id, found, _following(incident.id, found))
+
+
+def _following(incident_id: str, found: tuple[KeptColumn, ...]) -> str:
+    """The way back of the first column that has one; what has no key can only be exported."""
+    keyed = [column for column in found if column.key]
+    homeless = [column for column in keyed if column.place_today == "none"]
+    for column in (*homeless, *keyed):
+        several = sum(other.column == column.column for other in found) > 1
+        name = f"{column.object}.{column.column}" if several else column.column
+        return f"backout kept put-back {incident_id} --column {shlex.quote(f'{name}=NEW')}"
+    return f"backout kept export {incident_id}" if found else "nothing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +109,7 @@ def ask(desk: Desk, incident_id: str, column: str, *, overwrite: bool) -> PutBac
         raise ConfigurationError("give --column OLD=NEW", next=f"backout kept list {incident.id}")
     world = desk.app.world(incident.target)
     seen = kept_values.look(world, incident.id, old, into, overwrite=overwrite, name=NAME)
-    following = f"backout kept put-back {incident.id} --column {column} --as NAME"
+    following = f"backout kept put-back {incident.id} --column {shlex.quote(column)} --as NAME"
     forecast = _figures(incident.id, seen, following)
     return PutBackAsked(incident, old, into, overwrite, forecast, _message(incident, forecast, overwrite))
 
@@ -108,7 +119,9 @@ def ask_rows(desk: Desk, incident_id: str, table: str) -> PutBackAsked:
     incident = desk.incident(incident_id)
     _after_the_run(desk, incident)
     seen = kept_values.look_rows(desk.app.world(incident.target), incident.id, table, NAME)
-    forecast = _figures(incident.id, seen, f"backout kept put-back {incident.id} --rows {table} --as NAME")
+    forecast = _figures(
+        incident.id, seen, f"backout kept put-back {incident.id} --rows {shlex.quote(table)} --as NAME"
+    )
     return PutBackAsked(incident, table, "", False, forecast, _message(incident, forecast, False))
 
 

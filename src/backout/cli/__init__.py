@@ -27,7 +27,20 @@ def command_line(arguments: Sequence[str]) -> int:
         return STOPPED
     except SystemExit as ended:
         return _ended(ended, as_json=as_json)
+    except Exception as error:  # noqa: BLE001 - the last net: no traceback, no value, a next command
+        return _unforeseen(error, as_json=as_json)
     return 0
+
+
+def _unforeseen(error: Exception, *, as_json: bool) -> int:
+    from backout.app.unforeseen import explained, written_down
+    from backout.cli.console import fail
+
+    told = explained(error)
+    path = written_down(error)
+    if path:
+        told.add_note(f"the details, for whoever mends it (they may hold values): {path}")
+    return fail(told, as_json=as_json)
 
 
 def _ended(ended: SystemExit, *, as_json: bool) -> int:

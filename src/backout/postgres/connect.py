@@ -8,7 +8,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import TupleRow
 
-from backout.errors import ConfigurationError, NeighbourUnreachable
+from backout.errors import BackoutError, ConfigurationError, NeighbourUnreachable, Refused, Stopped
 from backout.model.target import SessionIdentity, TargetIdentity
 
 Session = psycopg.Connection[TupleRow]
@@ -111,6 +111,30 @@ def explain_refusal(error: psycopg.OperationalError, dsn: str) -> ConfigurationE
         intact="everything; no statement was sent",
         next="check host, port and network, then: backout doctor",
     )
+
+
+# Classes of SQLSTATE whose message never holds a value of a row.
+_WITHOUT_VALUES = ("08", "0A", "25", "28", "3D", "3F", "40", "42", "53", "54", "55", "57", "58")
+
+
+def explain_failure(error: Exception) -> BackoutError | None:
+    """A failed statement of ours in words that help; never with a value of a row in them. None: no such.
+
+    A lost connection is a neighbour's, a lock or a limit passes; the rest is refused by the server.
+    """
+    if not isinstance(error, psycopg.Error):
+        return None
+    state = error.sqlstate or ""
+    said = error.diag.message_primary if state[:2] in _WITHOUT_VALUES else ""
+    told = f"{said or type(error).__name__} ({state or 'no SQLSTATE'})"
+    intact = "what was recorded; an effect that had begun is looked at before it is tried again"
+    if isinstance(error, psycopg.OperationalError) and state[:2] in ("", "08", "57") and state != "57014":
+        return NeighbourUnreachable(
+            f"the connection to the database was lost: {told}", where="a database", intact=intact
+        )
+    if state in ("55P03", "57014", "40P01", "53300", "53200", "53100"):
+        return Stopped(f"the database could not answer now: {told}", where="a database", intact=intact)
+    return Refused(f"the server refused a statement of backout: {told}", where="a database", intact=intact)
 
 
 def _last_line(text: str) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+import psycopg
 from psycopg import sql
 
 from backout.errors import Refused
@@ -127,6 +129,10 @@ class Destination:
     """Qualified name of the live table today."""
     column: str
     type: str
+    """Without its length or scale: an explicit cast to `varchar(3)` would cut a value off in silence, the
+    assignment to such a column says so."""
+    types: Mapping[str, str]
+    """Those of all columns that can be written, by name; kept are types of the user's as text."""
 
 
 def destination(session: Session, kept: KeptTable, column: str) -> Destination:
@@ -146,14 +152,7 @@ def destination(session: Session, kept: KeptTable, column: str) -> Destination:
             f"{kept.relation} does not exist any more", intact="the kept values", next="backout kept export"
         )
     name = qualified(*found)
-    columns: dict[str, str] = dict(
-        session.execute(
-            """SELECT a.attname::text, pg_catalog.format_type(a.atttypid, a.atttypmod)
-               FROM pg_catalog.pg_attribute a WHERE a.attrelid = %s::pg_catalog.regclass
-                 AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''""",
-            (name,),
-        ).fetchall()
-    )
+    columns = _live_types(session, name)
     missing = [key for key in (*kept.key, column) if key not in columns]
     if missing:
         raise Refused(
@@ -161,7 +160,49 @@ def destination(session: Session, kept: KeptTable, column: str) -> Destination:
             intact="the kept values and the table",
             next=f"--column OLD=NEW with one of: {', '.join(sorted(columns))}",
         )
-    return Destination(name, column, columns[column])
+    return Destination(name, column, columns[column], columns)
+
+
+def _live_types(session: Session, table: str) -> dict[str, str]:
+    rows = session.execute(
+        """SELECT a.attname::text, pg_catalog.format_type(a.atttypid, NULL)
+           FROM pg_catalog.pg_attribute a WHERE a.attrelid = %s::pg_catalog.regclass
+             AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''""",
+        (table,),
+    ).fetchall()
+    return {row[0]: row[1] for row in rows}
+
+
+def _same_key(kept: KeptTable, types: Mapping[str, str]) -> sql.Composed:
+    return sql.SQL(" AND ").join(
+        sql.SQL("t.{0} = k.{0}::{1}").format(sql.Identifier(c), sql.SQL(types[c])) for c in kept.key
+    )
+
+
+def told_apart(session: Session, kept: KeptTable) -> bool:
+    """Whether the kept key names one live row: some unique index of the live table lies within it.
+
+    A table without a key is kept with all its other columns; they find rows, not one row.
+    """
+    row = session.execute(
+        """SELECT EXISTS (SELECT FROM pg_catalog.pg_index i
+             WHERE i.indrelid = coalesce((SELECT c.oid FROM pg_catalog.pg_class c WHERE c.oid = %s::oid),
+                                         pg_catalog.to_regclass(%s)::oid)
+               AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL
+               AND NOT EXISTS (SELECT FROM pg_catalog.unnest(i.indkey[0 : i.indnkeyatts - 1]) n
+                                 JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = n
+                               WHERE a.attname <> ALL (%s::pg_catalog.text[])))""",
+        (kept.oid, kept.relation, list(kept.key)),
+    ).fetchone()
+    return bool(row and row[0])
+
+
+def holding(session: Session, kept: KeptTable, column: str) -> int:
+    """Values of this column that could go back onto live rows."""
+    row = session.execute(
+        sql.SQL("SELECT pg_catalog.count(*) FROM {} k WHERE {}").format(kept.where, _holds(kept, column))
+    ).fetchone()
+    return int(row[0]) if row else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,15 +226,45 @@ def forecast(session: Session, kept: KeptTable, column: str, to: Destination, *,
                   count(*) FILTER (WHERE t.{column} IS NOT NULL AND NOT {same})
            FROM {kept} k LEFT JOIN {table} t ON {join} WHERE {holds}"""
     ).format(**_parts(kept, column, to))
-    row = session.execute(query).fetchone()
+    with told_without_values(to.relation):
+        _refuse_rounding(session, kept, column, to)
+        row = session.execute(query).fetchone()
     assert row is not None
     free, gone, same, other = row
     replaced = other if overwrite else 0
     return Written(free + replaced, gone, same + other - replaced, replaced)
 
 
+def _refuse_rounding(session: Session, kept: KeptTable, column: str, to: Destination) -> None:
+    """Numbers and times that the live column would round: PostgreSQL does it without a word."""
+    types = session.execute(
+        """SELECT pg_catalog.format_type(old.oid, k.atttypmod), pg_catalog.format_type(new.oid, t.atttypmod)
+           FROM pg_catalog.pg_attribute k JOIN pg_catalog.pg_type old ON old.oid = k.atttypid,
+                pg_catalog.pg_attribute t JOIN pg_catalog.pg_type new ON new.oid = t.atttypid
+           WHERE k.attrelid = %s::pg_catalog.regclass AND k.attname = %s
+             AND t.attrelid = %s::pg_catalog.regclass AND t.attname = %s
+             AND old.typcategory = new.typcategory AND new.typcategory IN ('N', 'D')""",
+        (qualified(KEPT_SCHEMA, kept.table), column, to.relation, to.column),
+    ).fetchone()
+    if types is None:
+        return
+    query = sql.SQL(
+        "SELECT pg_catalog.count(*) FROM {kept} k WHERE {holds} AND (k.{old}::{new}::{type}) <> k.{old}"
+    ).format(
+        **{**_parts(kept, column, to), "type": sql.SQL(types[0])},
+        new=sql.SQL(types[1]),
+    )
+    row = session.execute(query).fetchone()
+    if row and row[0]:
+        raise Refused(
+            f"{row[0]:,} kept values would be rounded in {to.relation}.{to.column} ({types[1]})",
+            where=to.relation,
+            intact="the kept values and the table",
+            next="a wider column, or: backout kept export",
+        )
+
+
 def _parts(kept: KeptTable, column: str, to: Destination) -> dict[str, sql.Composable]:
-    joins = [sql.SQL("t.{} = k.{}").format(sql.Identifier(c), sql.Identifier(c)) for c in kept.key]
     return {
         "key": sql.Identifier(kept.key[0]),
         "column": sql.Identifier(to.column),
@@ -202,7 +273,7 @@ def _parts(kept: KeptTable, column: str, to: Destination) -> dict[str, sql.Compo
         "kept": kept.where,
         "holds": _holds(kept, column),
         "table": sql.SQL(to.relation),
-        "join": sql.SQL(" AND ").join(joins),
+        "join": _same_key(kept, to.types),
         # Compared as text: json, point and others have no equality.
         "same": sql.SQL("t.{} ::text = (k.{}::{})::text").format(
             sql.Identifier(to.column), sql.Identifier(column), sql.SQL(to.type)
@@ -212,8 +283,9 @@ def _parts(kept: KeptTable, column: str, to: Destination) -> dict[str, sql.Compo
 
 def put_back(
     session: Session, kept: KeptTable, column: str, to: Destination, *, overwrite: bool, mark: str
-) -> Iterator[tuple[int, int]]:
-    """Write kept values onto their rows, a batch a transaction; yields (done, of) in batches.
+) -> Iterator[tuple[int, int, int]]:
+    """Write kept values onto their rows, a batch a transaction; yields (done, of) in batches, and the rows
+    that this batch wrote (for one that an earlier attempt wrote: the rows that hold the kept value now).
 
     Each batch writes its mark in the same transaction, so that a resumed put-back does not resurrect what
     the application has set to NULL since. A live value that is not NULL stays unless `overwrite`.
@@ -229,11 +301,47 @@ def put_back(
     )
     for number in range(total):
         low, high = number * _BLOCKS_A_BATCH, (number + 1) * _BLOCKS_A_BATCH
-        with session.transaction():
-            if done.once(session, f"{mark}/{number}"):
-                bounds = {"low": sql.Literal(f"({low},0)"), "high": sql.Literal(f"({high},0)")}
-                session.execute(statement.format(**_parts(kept, column, to), **bounds, guard=guard))
-        yield number + 1, total
+        bounds = {"low": sql.Literal(f"({low},0)"), "high": sql.Literal(f"({high},0)")}
+        with told_without_values(to.relation), session.transaction():
+            query = statement if done.once(session, f"{mark}/{number}") else _WRITTEN_BEFORE
+            ran = session.execute(query.format(**_parts(kept, column, to), **bounds, guard=guard))
+        yield number + 1, total, ran.rowcount
+
+
+_WRITTEN_BEFORE = sql.SQL(
+    """SELECT 1 FROM {table} t, {kept} k
+       WHERE {join} AND {holds} AND ({same}) AND k.ctid >= {low} AND k.ctid < {high}"""
+)
+
+
+@contextmanager
+def told_without_values(table: str) -> Iterator[None]:
+    """A kept value that the live table refuses: said by the rule it breaks, never by the value itself.
+
+    Raises `Refused`; the transaction around is rolled back, batches before it stay.
+    """
+    try:
+        yield
+    except (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.RaiseException) as error:
+        why = _RULES.get(error.sqlstate or "", "the server refused it")
+        rule = error.diag.constraint_name or error.diag.datatype_name or error.diag.column_name or ""
+        raise Refused(
+            f"a kept value does not fit into {table}: {f'{why} {rule}'.strip()} ({error.sqlstate})",
+            intact="the kept values, and what was written batch by batch before; nothing is written twice",
+            next="backout kept export",
+        ) from None
+
+
+_RULES = {
+    "22001": "too long for the type",
+    "22003": "out of range for the type",
+    "22P02": "it cannot be read as the type",
+    "23502": "NOT NULL of column",
+    "23503": "foreign key",
+    "23505": "unique constraint",
+    "23514": "check constraint",
+    "23P01": "exclusion constraint",
+}
 
 
 def _blocks(session: Session, kept: KeptTable) -> int:
@@ -255,10 +363,9 @@ class Rows:
 
 def rows_forecast(session: Session, kept: KeptTable, to: str) -> Rows:
     """What `put_rows_back` would do now; only reads."""
-    joins = [sql.SQL("t.{} = k.{}").format(sql.Identifier(c), sql.Identifier(c)) for c in kept.key]
     query = sql.SQL(
         "SELECT count(*), count(*) FILTER (WHERE NOT EXISTS (SELECT FROM {} t WHERE {})) FROM {} k WHERE {}"
-    ).format(sql.SQL(to), sql.SQL(" AND ").join(joins), kept.where, _gone(kept))
+    ).format(sql.SQL(to), _same_key(kept, _live_types(session, to)), kept.where, _gone(kept))
     row = session.execute(query).fetchone()
     assert row is not None
     return Rows(*row)
@@ -296,18 +403,20 @@ def live_table(session: Session, kept: KeptTable) -> str:
 
 def put_rows_back(session: Session, kept: KeptTable, to: str, mark: str) -> int:
     """Insert kept whole rows whose key is free, in the columns that the live table has; once per mark."""
-    live = session.execute(
-        """SELECT a.attname::text FROM pg_catalog.pg_attribute a
-           WHERE a.attrelid = %s::pg_catalog.regclass AND a.attnum > 0 AND NOT a.attisdropped
-             AND a.attgenerated = ''""",
-        (to,),
-    ).fetchall()
-    there = {row[0] for row in live}
-    names = [c for c in dict.fromkeys((*kept.key, *kept.columns)) if c in there]
+    types = _live_types(session, to)
+    names = [c for c in dict.fromkeys((*kept.key, *kept.columns)) if c in types]
     columns = sql.SQL(", ").join(map(sql.Identifier, names))
+    values = sql.SQL(", ").join(
+        sql.SQL("k.{}::{}").format(sql.Identifier(c), sql.SQL(types[c])) for c in names
+    )
     query = sql.SQL(
         "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {} k WHERE {} ON CONFLICT DO NOTHING"
-    ).format(sql.SQL(to), columns, columns, kept.where, _gone(kept))
+    ).format(sql.SQL(to), columns, values, kept.where, _gone(kept))
     done.ensure(session)
-    with session.transaction():
-        return session.execute(query).rowcount if done.once(session, mark) else 0
+    with told_without_values(to), session.transaction():
+        return session.execute(query).rowcount if done.once(session, mark) else _there(session, kept, to)
+
+
+def _there(session: Session, kept: KeptTable, to: str) -> int:
+    seen = rows_forecast(session, kept, to)
+    return seen.kept - seen.free

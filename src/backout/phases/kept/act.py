@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from backout.errors import ConfigurationError, Refused
 from backout.model.execution import KeptColumn
@@ -29,10 +30,11 @@ def columns(session: Session, incident: str) -> tuple[KeptColumn, ...]:
     """Every column (or set of whole rows) that is kept for this incident."""
     found = []
     for table in kept.tables(session, incident):
+        key = table.key if kept.told_apart(session, table) else ()
         for column, values in kept.values_of(session, table):
             found.append(
                 KeptColumn(
-                    *(table.relation, column, values, table.rows, table.key, table.lsn),
+                    *(table.relation, column, values, table.rows, key, table.lsn),
                     f"backout_kept.{table.table}",
                     _place_today(session, table, column),
                 )
@@ -54,24 +56,46 @@ def find(session: Session, incident: str, column: str) -> tuple[kept.KeptTable, 
     """
     tables = kept.tables(session, incident)
     table_part, _, name = column.rpartition(".")
-    fitting = [
-        t
-        for t in tables
-        if name in t.columns and (not table_part or t.relation.endswith(table_part.removeprefix("public.")))
-    ]
+    fitting = [t for t in tables if name in t.columns and _is_named(t, table_part)]
+    # Rows that went before their column did are kept as well: the values of living rows are meant.
+    living = [t for t in fitting if kept.holding(session, t, name)]
+    fitting = living or fitting[:1]
     if len(fitting) != 1:
-        there = (
-            ", ".join(f"{t.relation}.{c}" for t in tables for c in t.columns if c not in t.key) or "nothing"
+        raise ConfigurationError(
+            f"{column} is kept of several tables" if fitting else f"nothing called {column} is kept",
+            where=incident,
+            intact="the kept values",
+            next=f"kept are: {_names(living or tables, name if living else '')}",
         )
-        what = f"nothing called {column} is kept" if not fitting else f"{column} is kept of several tables"
-        raise ConfigurationError(what, where=incident, intact="the kept values", next=f"kept are: {there}")
-    if not fitting[0].key:
+    if not kept.told_apart(session, fitting[0]):
         raise Refused(
             f"{fitting[0].relation} has no key: values cannot be told back onto their rows",
+            where=incident,
             intact="the kept values",
             next=f"backout kept export {incident}",
         )
     return fitting[0], name
+
+
+def _is_named(table: kept.KeptTable, part: str) -> bool:
+    """Whether the part before the column means this table: its name, with or without schema or quotes, or
+    that of the kept table itself. Nothing before the column means any."""
+    relation = table.relation
+    bare = relation.rpartition(".")[2]
+    names = (relation, bare, relation.replace('"', ""), bare.replace('"', ""), table.table)
+    return not part or part in names
+
+
+def _names(tables: Sequence[kept.KeptTable], column: str) -> str:
+    """What may be typed: `table.column`; the kept table's own name where one table is kept several times."""
+    several = len({t.relation for t in tables}) < len(tables) and column
+    found = [
+        f"{t.table if several else t.relation}.{c}"
+        for t in tables
+        for c in ((column,) if column else t.columns)
+        if c not in t.key
+    ]
+    return ", ".join(dict.fromkeys(found)) or "nothing"
 
 
 def look(world: World, incident: str, column: str, into: str, *, overwrite: bool, name: str) -> PutBackDone:
@@ -100,17 +124,27 @@ def put_back(
 def _write(
     run: Run, world: World, incident: str, column: str, into: str, overwrite: bool, name: str, mark: str
 ) -> PutBackDone:
+    """What it says was written is what the server counted; the application goes on beside it."""
     expected = look(world, incident, column, into, overwrite=overwrite, name=name)
+    written = 0
     with world.databases.operate(name) as session:
         table, old = find(session, incident, column)
         to = kept.destination(session, table, into)
         _watch_out(world, session, incident)
-        for done, of in kept.put_back(
+        for done, of, rows in kept.put_back(
             session, table, old, to, overwrite=overwrite, mark=f"{incident}/{mark}"
         ):
+            written += rows
             if of > 1:
                 run.progress(f"put back: batch {done} of {of}")
-    return expected
+    after = look(world, incident, column, into, overwrite=overwrite, name=name)
+    values = after.written + after.row_gone + after.already_there
+    return replace(
+        after,
+        written=written,
+        already_there=max(0, values - written - after.row_gone),
+        overwritten=min(expected.overwritten, written),
+    )
 
 
 def _watch_out(world: World, session: Session, incident: str) -> None:
@@ -143,8 +177,9 @@ def put_rows_back(run: Run, world: World, incident: str, relation: str) -> PutBa
             table = _rows_of(session, incident, relation)
             _watch_out(world, session, incident)
             to = kept.live_table(session, table)
-            kept.put_rows_back(session, table, to, f"{incident}/{attempt.key}/rows")
-        return expected
+            written = kept.put_rows_back(session, table, to, f"{incident}/{attempt.key}/rows")
+        rows = expected.written + expected.already_there
+        return replace(expected, written=written, already_there=rows - written)
 
     return run.step("write", PutBackDone, write)
 
