@@ -14,8 +14,9 @@ from backout.errors import ConfigurationError, Refused, UnknownName, Waiting
 from backout.model.gate import Proposals
 from backout.model.incident import Incident
 from backout.model.people import Approval, Person, Role
-from backout.model.plan import Proposal, Verdict
+from backout.model.plan import Proposal
 from backout.phases.gate.approvals import SOLO_PAUSE_SECONDS, missing_slots, second_reading_due
+from backout.phases.gate.decide import nothing_to_choose
 from backout.ports.people import People
 from backout.ports.run import Standing
 from backout.records import codec
@@ -62,7 +63,7 @@ def choose(desk: Desk, incident: Incident, strategy: str | None) -> Proposal:
     for proposal in proposals.proposals:
         if proposal.strategy.value == letter:
             return proposal
-    raise _cannot_choose(incident.id, letter, proposals)
+    raise _cannot_choose(incident.id, incident.target, letter, proposals)
 
 
 def _signed_already(desk: Desk, incident_id: str) -> str:
@@ -70,19 +71,24 @@ def _signed_already(desk: Desk, incident_id: str) -> str:
     return found[0].strategy if found else ""
 
 
-def _cannot_choose(incident_id: str, letter: str, proposals: Proposals) -> Refused | ConfigurationError:
+def _cannot_choose(
+    incident_id: str, target: str, letter: str, proposals: Proposals
+) -> Refused | ConfigurationError:
     for row in proposals.options:
         if row.strategy.value == letter:
             return Refused(
                 f"strategy {letter} is {row.verdict.value}: {row.reason or row.missing}",
+                where=target,
                 intact="everything",
                 next=f"backout show {incident_id}",
             )
-    advised = [r.strategy.value for r in proposals.options if r.verdict is Verdict.ADVISED_AGAINST]
-    hint = advised[0] if advised else "A"
+    if not proposals.proposals:
+        return nothing_to_choose(incident_id, target, proposals)
     return ConfigurationError(
         "no strategy is recommended; choose one by name" if not letter else f"no strategy {letter!r}",
-        next=f"backout approve {incident_id} --strategy {hint}",
+        where=target,
+        intact="everything; nothing was signed",
+        next=f"backout approve {incident_id} --strategy {proposals.proposals[0].strategy.value}",
     )
 
 
@@ -310,7 +316,7 @@ def prepare_bundle(
     for proposal in proposals.proposals:
         if proposal.strategy.value == letter:
             return _to_sign(incident, proposal, _enrolled(desk.app.people(), person), (), accepts)
-    raise _cannot_choose(incident, letter, proposals)
+    raise _cannot_choose(incident, "", letter, proposals)
 
 
 def sign_for_elsewhere(desk: Desk, asked: ToSign, how: How) -> str:

@@ -17,7 +17,8 @@ def open_(
         typer.Option("--migration", "-m", help="The offending migration, or a unique part of its name."),
     ] = None,
     last: Annotated[
-        int, typer.Option("--last", help="The newest N of the history; refused while one is half applied.")
+        int,
+        typer.Option("--last", min=1, help="The newest N of the history; refused while one is half applied."),
     ] = 1,
     symptom: Annotated[
         str, typer.Option("--symptom", "-s", help="What is going wrong, in a few words.")

@@ -12,7 +12,7 @@ from backout.cli.console import ActorOption, ConfigOption, JsonOption, TargetOpt
 
 
 def rehearse(
-    last: Annotated[int, typer.Option("--last", help="The newest N of the history.")] = 1,
+    last: Annotated[int, typer.Option("--last", min=1, help="The newest N of the history.")] = 1,
     migration: Annotated[
         list[str] | None, typer.Option("--migration", "-m", help="Named ones instead.")
     ] = None,

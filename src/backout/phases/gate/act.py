@@ -70,11 +70,13 @@ def _chosen(incident: Incident, proposals: Proposals, approvals: tuple[Approval,
     for proposal in proposals.proposals:
         if proposal.strategy.value == letter:
             return proposal
+    if not proposals.proposals:
+        raise decide.nothing_to_choose(incident.id, incident.target, proposals)
     raise Waiting(
         "nothing is recommended, and nobody has chosen a strategy by name",
         where=incident.target,
         intact="everything",
-        next=f"backout approve {incident.id} --strategy A",
+        next=f"backout approve {incident.id} --strategy {proposals.proposals[0].strategy.value}",
     )
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
+from backout.errors import Refused
 from backout.model.check import Check, CheckState
-from backout.model.gate import Policy
+from backout.model.gate import Policy, Proposals
 from backout.model.people import Approval, Role
-from backout.model.plan import Proposal
+from backout.model.plan import Proposal, Verdict
 from backout.model.snapshot import Proof, Scope, Snapshot
 from backout.model.validation import ValidationPlan
 from backout.phases.gate import approvals as approvals_rule
@@ -137,3 +138,15 @@ def _validation(validation: ValidationPlan) -> Check:
         )
     names = ", ".join(spec.name for spec in validation.checks)
     return Check("validation plan", CheckState.PASS, f"{len(validation.checks)} checks: {names}")
+
+
+def nothing_to_choose(incident: str, target: str, proposals: Proposals) -> Refused:
+    """The answer to whoever wants to go on although no row of the table may be approved."""
+    refused = [row for row in proposals.options if row.verdict is Verdict.REFUSED]
+    reasons = "; ".join(f"{row.strategy.value} is refused: {row.reason}" for row in refused)
+    return Refused(
+        f"no way back can be approved{f': {reasons}' if reasons else ''}",
+        where=target,
+        intact="everything; nothing was signed and nothing runs",
+        next=f"backout sheet {incident}",
+    )

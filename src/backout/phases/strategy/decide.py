@@ -113,7 +113,8 @@ def _rehearsed(strategy: Strategy, rehearsed: Rehearsal | None, budgets: Budgets
     )
     verdict, reason = _judge(rehearsed, budgets)
     what = "the down" if strategy is Strategy.A else "it"
-    change = f"{strategy.value} would change if {what} failed, or held its lock over {budgets.lock_hold:g} s"
+    held = f"held its lock longer than {budgets.lock_hold:g} s"
+    change = f"{strategy.value} would be refused if {what} failed, or {held}."
     return Option(strategy, verdict, reason, *figures, would_change=change)
 
 
