@@ -288,3 +288,20 @@ def test_a_type_that_goes_with_its_column_is_no_obstacle(world: str, direct: psy
     query = f"SELECT id, mood, word FROM backout_kept.{table} ORDER BY id"
     assert direct.execute(query).fetchall() == [(n, "not calm", f"w{n}") for n in range(1, 5)]
     assert leftovers(direct) == 0
+
+
+@pytest.mark.parametrize(
+    "down", ["DROP TABLE late", "ALTER TABLE parts DETACH PARTITION late; DROP TABLE late"]
+)
+def test_a_partition_that_goes_is_kept_with_its_table(world: str, direct: psycopg.Connection, down: str):
+    direct.execute("CREATE TABLE parts (id int PRIMARY KEY, v text) PARTITION BY RANGE (id)")
+    direct.execute("CREATE TABLE early PARTITION OF parts FOR VALUES FROM (0) TO (10)")
+    direct.execute("CREATE TABLE late PARTITION OF parts FOR VALUES FROM (10) TO (20)")
+    direct.execute("INSERT INTO parts SELECT n, 'v' || n FROM generate_series(1, 15) n")
+    whole = keep("public.parts", KeepHow.WHOLE_TABLE, "id", "v")
+    with Proxy(policy(whole), Upstream(world)) as proxy:
+        with through(proxy) as tool:
+            for statement in down.split("; "):
+                tool.execute(statement)
+        assert proxy.refusals == ()
+    assert manifest(direct) == [("public.parts", "whole table", 15, 30)]

@@ -163,3 +163,23 @@ def test_what_was_predicted_is_what_went_when_nobody_wrote_in_between(heroes16: 
     predicted = sum(loss.values.count or 0 for loss in found.rehearsals[0].losses)
     assert ran.execution.values_destroyed == predicted
     assert replace(ran.execution, seconds=0.0).how == "executed"
+
+
+def test_a_down_that_drops_a_partition_keeps_that_partition(heroes16: World):
+    names_world(heroes16)
+    (heroes16.root / "migrations" / "20240201000000_first_name.sql").unlink()
+    with heroes16.connect() as session:
+        session.execute("CREATE TABLE parts (id int PRIMARY KEY, v text) PARTITION BY RANGE (id)")
+        session.execute("CREATE TABLE early PARTITION OF parts FOR VALUES FROM (0) TO (10)")
+        session.execute("INSERT INTO parts SELECT n, 'v' FROM generate_series(1, 9) n")
+    late = "CREATE TABLE late PARTITION OF parts FOR VALUES FROM (10) TO (20);"
+    heroes16.migration("20240201000000_late", late, "DELETE FROM parts WHERE id = 1; DROP TABLE late;")
+    heroes16.applied("20240201000000", late)
+    with heroes16.connect() as session:
+        session.execute("INSERT INTO parts SELECT n, 'v' FROM generate_series(10, 15) n")
+    incident, found = proposed(heroes16)
+    assert found.proposals.recommended == "A", found.proposals.options
+    heroes16.approve(incident)
+    ran = incidents.run(heroes16.desk(), incident, {}, 0)
+    assert (ran.execution.values_destroyed, ran.execution.values_kept) == (14, 14)
+    assert heroes16.one("SELECT count(*) FROM parts") == 8

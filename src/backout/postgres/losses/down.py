@@ -122,7 +122,7 @@ def _measure_group(pair: _Pair, group: Group) -> keeps.Seen | None:
         return None
     rewritten = any(_in_new_file(pair, leaf) for leaf in group.leaves)
     key = tuple(p.before.name for p in group.keys[0]) if group.keys else key_of(group.root)
-    seen = keeps.Seen(group, key, rewritten, ())
+    seen = keeps.Seen(group, key, rewritten, (), _partitions_gone(pair, group))
     if group.is_gone:
         return replace(seen, losses=(_table_gone(pair, group),))
     compared = _compare(pair, group, written) if written or _new_leaves(pair, group) else Compared()
@@ -143,6 +143,15 @@ def _written_leaves(pair: _Pair, group: Group) -> tuple[Table, ...]:
 def _in_new_file(pair: _Pair, leaf: Table) -> bool:
     now = pair.stores_after.get(leaf.oid)
     return now is None or now.filenode != pair.stores_before[leaf.oid].filenode
+
+
+def _partitions_gone(pair: _Pair, group: Group) -> tuple[Table, ...]:
+    """Partitions that were dropped, when no other one lies in a new file."""
+    there = {leaf.oid for leaf in group.after_leaves}
+    left = [leaf for leaf in group.leaves if leaf.oid in there]
+    if group.after_root is None or any(_in_new_file(pair, leaf) for leaf in left):
+        return ()
+    return tuple(leaf for leaf in group.leaves if leaf.oid not in there)
 
 
 def _new_leaves(pair: _Pair, group: Group) -> tuple[Table, ...]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from backout.model.loss import Loss, LossKind
 from backout.model.plan import Keep, KeepHow
+from backout.postgres.catalog import Table
 from backout.postgres.losses.groups import Group
 
 
@@ -20,6 +21,8 @@ class Seen:
     rewritten: bool
     """It lies in a new file, or a partition is gone: triggers saw nothing of that."""
     losses: tuple[Loss, ...]
+    partitions_gone: tuple[Table, ...] = ()
+    """Set when these are all that triggers do not see: each is kept whole, and not the table above it."""
 
 
 def keeps_of(seen: Seen) -> Iterator[Keep]:
@@ -30,7 +33,9 @@ def keeps_of(seen: Seen) -> Iterator[Keep]:
     retyped = {p.before.name for p in seen.group.living if p.retyped}
     changed = [loss.column for loss in seen.losses if loss.kind is LossKind.VALUES_CHANGED]
     by_statement = [name for name in changed if name not in retyped]
-    if LossKind.TABLE_GONE in kinds or (seen.rewritten and (rows_go or by_statement)):
+    if rows_go and seen.partitions_gone and not retyped:
+        yield from (_whole(seen, partition) for partition in seen.partitions_gone)
+    elif LossKind.TABLE_GONE in kinds or (seen.rewritten and (rows_go or by_statement)):
         yield _keep(seen, KeepHow.WHOLE_TABLE, _all_columns(seen))
         return
     columns = [loss.column for loss in seen.losses if loss.kind is LossKind.COLUMN_GONE]
@@ -39,6 +44,11 @@ def keeps_of(seen: Seen) -> Iterator[Keep]:
         yield _keep(seen, KeepHow.COLUMNS, tuple(columns))
     if rows_go or by_statement:
         yield _keep(seen, KeepHow.CHANGED_ROWS, _all_columns(seen))
+
+
+def _whole(seen: Seen, partition: Table) -> Keep:
+    names = tuple(column.name for column in partition.columns if not column.generated)
+    return Keep(partition.qualified, partition.oid, KeepHow.WHOLE_TABLE, seen.key, names)
 
 
 def _keep(seen: Seen, how: KeepHow, columns: tuple[str, ...]) -> Keep:

@@ -22,7 +22,7 @@ from backout.postgres.proxy.bench import Bench
 from backout.postgres.proxy.capture import stored, text
 from backout.postgres.proxy.guards import Guards
 from backout.postgres.proxy.pipe import InjectionFailed
-from backout.postgres.proxy.tables import Table, Tables, canonical, named, read_tables
+from backout.postgres.proxy.tables import Table, Tables, canonical, family, named, read_tables
 from backout.postgres.proxy.transaction import KEEP, Copy, Done, NotLet, Transaction
 
 _MARK = "SELECT pg_catalog.pg_logical_emit_message(true, $1, $2)"
@@ -103,12 +103,18 @@ class Keeper:
         """
         writing = [s for s in writing if not self._bench.is_bookkeeping(s)]
         left = [(n, keep) for n, keep in enumerate(self._plan.keeps) if n not in tx.handled]
-        touched = [keep for _, keep in left if relevance.may_touch(writing, keep.table)]
+        touched = [keep for _, keep in left if self._may_touch(tx, writing, keep)]
         if not touched:
             return
         for position, keep in left:
             if not tx.ours or keep in touched:
                 yield position, keep
+
+    def _may_touch(self, tx: Transaction, writing: Sequence[Statement], keep: Keep) -> bool:
+        """A partition or a child that is named takes rows of the table above it."""
+        table = named(tx.tables, keep.table)
+        members = [tx.tables[oid].name for oid in family(tx.tables, table.oid)] if table else []
+        return any(relevance.may_touch(writing, name) for name in (keep.table, *members[1:]))
 
     # --- lock and copy
 
