@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -92,3 +93,13 @@ def test_two_tools_in_one_project_are_both_named(tmp_path: Path):
     shutil.copytree(FIXTURES / "node_project", tmp_path, dirs_exist_ok=True)
     shutil.copytree(FIXTURES / "dbmate_project", tmp_path, dirs_exist_ok=True)
     assert [found.tool for found in detect(tmp_path)] == ["node-pg-migrate", "sql"]
+
+
+def test_a_quoted_word_of_a_script_is_one_word_without_its_quotes(tmp_path: Path):
+    (tmp_path / "own dir").mkdir()
+    (tmp_path / "own dir" / "1_a.js").write_text("exports.up = () => {}")
+    script = 'node-pg-migrate -m "own dir" --migrations-table "Mig Log"'
+    described = {"scripts": {"migrate": script}, "dependencies": {"node-pg-migrate": "8"}}
+    (tmp_path / "package.json").write_text(json.dumps(described))
+    (found,) = detect(tmp_path)
+    assert (found.directory, found.options["table"]) == ("own dir", "Mig Log")

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from backout.adapters.migrator import alembic_config, node_explain, node_files, sql_files
+from backout.adapters.migrator.node_explain import shell_words
 from backout.adapters.migrator.node_files import Place
 from backout.adapters.migrator.options import shown
 from backout.adapters.migrator.sql_files import Layout
@@ -114,13 +115,13 @@ def _depends(described: Mapping[str, object], name: str) -> bool:
 def _flags(line: str) -> Iterator[tuple[str, str]]:
     """The tool's real flags with their values in a script's line."""
     short = {"-f": "config-file", "-m": "migrations-dir", "-t": "migrations-table", "-d": "database-url-var"}
-    words = line.partition("node-pg-migrate")[2].split()
+    words = shell_words(line.partition("node-pg-migrate")[2])
     for position, word in enumerate(words):
         name, equals, value = word.removeprefix("--").partition("=")
         name = short.get(word, name)
         following = words[position + 1] if position + 1 < len(words) else ""
         if word.startswith("-") and (equals or not following.startswith("-")):
-            yield name, (value if equals else following).strip("'\"")
+            yield name, value if equals else following
 
 
 def _first_config(project: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -149,7 +150,15 @@ def _expanded(arguments: tuple[str, ...], project: Path) -> tuple[str, ...]:
         return arguments
     # npm keeps the first `--` for itself; the others hand it on.
     skip = 2 if arguments[0] == "npm" and words[1:2] == ["--"] else 1
-    return (*script.split(), *words[skip:])
+    return (*shell_words(script), *words[skip:])
+
+
+def shell_words(line: str) -> tuple[str, ...]:
+    """The words of a script's line as a shell splits them; what no shell would accept, at its blanks."""
+    try:
+        return tuple(shlex.split(line))
+    except ValueError:
+        return tuple(line.split())
 
 
 def _behind_tool(words: tuple[str, ...]) -> tuple[str, ...] | None:
@@ -174,7 +183,7 @@ def script_warnings(project: Path) -> tuple[str, ...]:
     said = []
     for name, line in scripts(project).items():
         for command in re.split(r"&&|\|\||;", line):
-            behind = _behind_tool(tuple(command.split()))
+            behind = _behind_tool(shell_words(command))
             unknown = parse(behind).unknown if behind else []
             said += [f"package.json: script {name}: `--{flag}` is ignored{_hint(flag)}" for flag in unknown]
     return tuple(said)
