@@ -39,7 +39,8 @@ def refused(
         assert document["exit"] == code
     assert "Traceback" not in shown.err + shown.out
     assert SECRET not in shown.err + shown.out + json.dumps(document)
-    assert shown.err.rstrip().splitlines()[-1].startswith("next: ") or "first:" in shown.err
+    said = shown.err if code else shown.out
+    assert said.rstrip().splitlines()[-1].startswith("next: ") or "first:" in said
     return code, document, shown.err
 
 
@@ -161,3 +162,18 @@ def test_ctrl_c_between_two_steps_stops_before_the_next_effect(names: World):
 def test_nothing_of_ours_is_left_by_threads(names: World):
     names.open()
     assert threading.active_count() < 10
+
+
+def test_a_table_that_is_being_changed_right_now_is_named_with_its_session(
+    names: World, capsys: pytest.CaptureFixture[str]
+):
+    with names.connect() as migration:
+        migration.autocommit = False
+        migration.execute("LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
+        pid = migration.info.backend_pid
+        code, _, err = refused(names, capsys, "open", json_too=False)
+        migration.rollback()
+    assert code == 3
+    assert f"pid {pid}, t_owner" in " ".join(err.split())
+    assert "backout open --target heroes" in err
+    assert refused(names, capsys, "status")[0] == 0

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import psycopg
 
+from backout.errors import Refused
 from backout.model.loss import Figure
 from backout.model.triage import AffectedStatement, Blocker, InvalidIndex
 from backout.postgres.connect import Session
@@ -47,6 +50,44 @@ def blockers(session: Session, *, longer_than: float = 1.0, limit: int = 20) -> 
             Blocker(0, owner, "prepared", round(age, 1), f"prepared transaction {gid}")
             for gid, owner, age in prepared
         ),
+    )
+
+
+@contextmanager
+def naming_holders(look: Callable[[], Session], where: str, following: str) -> Iterator[None]:
+    """A definition that cannot be read because somebody changes it right now: who, since when, which table.
+
+    Raises `Refused` in place of the lock that was not granted.
+    """
+    try:
+        yield
+    except psycopg.errors.LockNotAvailable:
+        with look() as session:
+            held = _exclusive(session)
+        raise Refused(
+            f"tables are being changed right now and cannot be read: {held or 'it just ended'}",
+            where=where,
+            intact="everything; the database was only read",
+            next=f"let that session end, or end it; then: {following}",
+        ) from None
+
+
+def _exclusive(session: Session) -> str:
+    rows = session.execute(
+        """SELECT a.pid, coalesce(a.usename, '?')::text, coalesce(a.application_name, '')::text,
+                  a.state::text, extract(epoch FROM pg_catalog.clock_timestamp() - a.xact_start)::float8,
+                  pg_catalog.string_agg(DISTINCT c.relname::text, ', ')
+           FROM pg_catalog.pg_locks l
+           JOIN pg_catalog.pg_class c ON c.oid = l.relation AND c.relkind IN ('r', 'p')
+           JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
+           WHERE l.mode = 'AccessExclusiveLock' AND l.granted AND a.pid <> pg_catalog.pg_backend_pid()
+             AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d
+                               WHERE d.datname = pg_catalog.current_database())
+           GROUP BY 1, 2, 3, 4, 5 ORDER BY 5 DESC LIMIT 3"""
+    ).fetchall()
+    return "; ".join(
+        f"pid {pid}, {user}{f' ({app})' if app else ''}, {state} for {age or 0:.0f} s, holds {tables}"
+        for pid, user, app, state, age, tables in rows
     )
 
 

@@ -10,14 +10,20 @@ from backout.phases.triage import capture, decide, gather, halfway
 from backout.phases.triage.facts import Captured, Ground, Half, Scene
 from backout.ports.run import Attempt, Run
 from backout.ports.world import World
+from backout.postgres import activity
 
 
 def find(run: Run, world: World, incident: Incident) -> Triage:
     """Triage, once an incident: a later round knows it already, unless nothing could be captured."""
     earlier = run.earlier("triage.find", Triage)
-    if earlier is not None and earlier.uncaptured:
-        earlier = None
-    return run.step("triage.find", Triage, lambda attempt: earlier or _find(run, world, incident, attempt))
+    known = None if earlier is not None and earlier.uncaptured else earlier
+
+    def look(attempt: Attempt) -> Triage:
+        again = f"backout open --target {world.target}"
+        with activity.naming_holders(lambda: world.databases.observe(attempt.name), world.target, again):
+            return known or _find(run, world, incident, attempt)
+
+    return run.step("triage.find", Triage, look)
 
 
 def _find(run: Run, world: World, incident: Incident, attempt: Attempt) -> Triage:
