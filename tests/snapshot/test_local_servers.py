@@ -96,6 +96,20 @@ time.sleep(600)
 """
 
 
+def test_a_scratch_server_does_not_inherit_the_credentials_of_the_production(
+    local: LocalServers, facts: SourceFacts, monkeypatch: pytest.MonkeyPatch
+):
+    """Code on the copy (COPY FROM PROGRAM, a function) sees the environment of its server."""
+    monkeypatch.setenv("DATABASE_URL", "postgresql://owner:password-canary@production/heroes")
+    scratch = local.start(facts)
+    with psycopg.connect(local.conninfo(scratch, "postgres")) as session:
+        session.execute("CREATE TEMP TABLE seen (line text)")
+        session.execute("COPY seen FROM PROGRAM 'env'")
+        rows: list[tuple[str]] = session.execute("SELECT line FROM seen").fetchall()
+    assert rows
+    assert not any("password-canary" in row[0] for row in rows)
+
+
 def test_after_kill_9_the_next_command_finds_the_server(tmp_path: Path, facts: SourceFacts):
     child = subprocess.Popen(
         [sys.executable, "-c", START_AND_WAIT, str(tmp_path), json.dumps(codec.plain(facts))],

@@ -106,13 +106,21 @@ def give(path: Path) -> None:
         os.chown(path, entry.pw_uid, entry.pw_gid)
 
 
+_INHERITED = ("PATH", "HOME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "LD_LIBRARY_PATH")
+
+
+def _environment() -> dict[str, str]:
+    """What a server needs of our environment. Not the connection string of the production, which code on a
+    copy could read and use; nor PG* variables, which would point client programs at another server."""
+    return {k: v for k, v in os.environ.items() if k in _INHERITED or k.startswith("LC_")}
+
+
 def run_program(
     arguments: list[str], *, timeout: float = 120, environment: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run a server program as the unprivileged user; output captured, never raises on its exit code."""
     user = service_user()
-    # Inherited PG* variables would silently point client programs at another server.
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("PG")} | dict(environment or {})
+    clean = _environment() | dict(environment or {})
     if user is None:
         return subprocess.run(  # noqa: S603
             arguments, capture_output=True, text=True, timeout=timeout, env=clean, check=False
@@ -140,7 +148,7 @@ def _launch(
     whole = [*launcher.prefix, *arguments]
     if not launcher.drops_root:
         return run_program(whole, timeout=timeout)
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("PG")} | {"HOME": "/tmp"}  # noqa: S108
+    clean = _environment() | {"HOME": "/tmp"}  # noqa: S108
     return subprocess.run(  # noqa: S603
         whole, capture_output=True, text=True, timeout=timeout, env=clean, cwd="/", check=False
     )
