@@ -11,9 +11,9 @@ from pathlib import Path
 
 from backout import settings
 from backout.adapters.servers.local import LocalServers
+from backout.adapters.store.directory import DirectoryStore
 from backout.app.compose import Application
 from backout.app.results import Doctor
-from backout.app.worlds import DirectoryStore
 from backout.errors import BackoutError
 from backout.model.check import Check, CheckState, all_good
 from backout.model.readiness import Standing

@@ -13,6 +13,7 @@ from backout import plugins, settings
 from backout.adapters.people.ssh_keys import SshPeople
 from backout.adapters.servers.local import LocalServers
 from backout.adapters.servers.named import NamedServer
+from backout.adapters.store.directory import DirectoryStore
 from backout.model.gate import Policy
 from backout.model.people import Role
 from backout.model.plan import Budgets
@@ -62,18 +63,6 @@ class TargetDatabases:
             refuse_pooler(text, dsn.source)
             self._direct.add(place(text))
         return text
-
-
-@dataclass(frozen=True, slots=True)
-class DirectoryStore:
-    """The store of snapshots as private directories."""
-
-    root: Path
-
-    def directory(self, kind: str, name: str) -> Path:
-        path = self.root / kind / name
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        return path
 
 
 def world(application: Application, name: str) -> World:

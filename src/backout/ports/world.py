@@ -14,6 +14,7 @@ from backout.model.validation import ValidationPlan
 from backout.ports.migrator import Migrator
 from backout.ports.people import People
 from backout.ports.servers import Servers
+from backout.ports.store import Store
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -38,12 +39,6 @@ class Databases(Protocol):
         ...
 
     def snapshot_dsn(self) -> str: ...
-
-
-class Store(Protocol):
-    """Where dumps, manifests and bundles lie; `directory(kind, name)` is private to backout."""
-
-    def directory(self, kind: str, name: str) -> Path: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,11 @@ class DirectoryStore:
     def __init__(self, root: Path) -> None:
         self._root = root
 
+    @property
+    def root(self) -> Path:
+        """Where it lies."""
+        return self._root
+
     def directory(self, kind: str, name: str) -> Path:
         """The path of `name`; its parent is made. Raises `ConfigurationError` for a name with a path."""
         for part in (kind, name):
