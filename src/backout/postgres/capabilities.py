@@ -45,6 +45,11 @@ def ask_rights(session: Session) -> tuple[Right, ...]:
     return tuple(question(session) for question in _QUESTIONS)
 
 
+def ask_capture_rights(session: Session) -> dict[str, Right]:
+    """What a guard lives on, by name; asked as `ask_rights` asks."""
+    return {right.name: right for right in (question(session) for question in _CAPTURE)}
+
+
 def may_stream(dsn: str) -> Right:
     """Whether the role may open a replication connection: base backups and received WAL need one."""
     streaming = make_conninfo(dsn, replication="true", application_name="backout/look/0", connect_timeout=10)
@@ -193,6 +198,9 @@ def _page_checks(session: Session) -> Right:
     return Right(right.name, bool(right.held), right.how, right.said)  # not on the machine: cannot be had
 
 
+_POINT = _function("pg_create_restore_point(text)", "named restore point")
+_SWITCH = _function("pg_switch_wal()", "switch the log")
+_CAPTURE = (_slot, _publication, _POINT, _SWITCH, _origin)
 _QUESTIONS: tuple[Callable[[Session], Right], ...] = (
     lambda session: _asked(session, "run the down", _OWNED),
     _kept_values,
@@ -204,8 +212,8 @@ _QUESTIONS: tuple[Callable[[Session], Right], ...] = (
     _member("pg_read_all_stats", "see other sessions"),
     _member("pg_signal_backend", "end other sessions"),
     lambda session: _asked(session, "commit times", _COMMIT_TIMES, how="looked up"),
-    _function("pg_create_restore_point(text)", "named restore point"),
-    _function("pg_switch_wal()", "switch the log"),
+    _POINT,
+    _SWITCH,
     _member("pg_checkpoint", "checkpoint"),
     lambda session: _asked(session, "create database", _CREATES_DATABASES, how="looked up"),
     _slot,

@@ -9,6 +9,8 @@ from psycopg import sql
 STATE_SCHEMA = "backout"
 KEPT_SCHEMA = "backout_kept"
 MESSAGE_PREFIX = "backout"
+OBJECT_PREFIX = "backout_"
+"""Of slots, publications, origins and restore points."""
 MARKER_TABLE = sql.Identifier(STATE_SCHEMA, "copy_marker")
 
 
@@ -25,6 +27,11 @@ def kept_table(incident: str, oid: int, number: int) -> str:
 def copy_database(incident: str, number: int) -> str:
     """Name of a database restored or cloned on a scratch server."""
     return f"backout_{_plain(incident)}_{number}"[:63]
+
+
+def guard_object(guard: str, number: int) -> str:
+    """Name of the slot, the publications, the restore point and the origins of a guard."""
+    return f"backout_{_plain(guard)}_{number}"[:50]
 
 
 def _plain(text: str) -> str:

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from backout.postgres.names import KEPT_SCHEMA, STATE_SCHEMA
+from backout.postgres.names import KEPT_SCHEMA, OBJECT_PREFIX, STATE_SCHEMA
 
 # Schemas of users: not the system's, not ours.
 _USER_SCHEMA = (
@@ -199,7 +199,7 @@ SELECT 'publication', NULL, p.pubname, '', NULL, NULL,
                  (SELECT string_agg(r.prrelid::regclass::text, ', ' ORDER BY r.prrelid::regclass::text)
                   FROM pg_publication_rel r WHERE r.prpubid = p.oid)),
        pg_get_userbyid(p.pubowner), '', ''
-FROM pg_publication p
+FROM pg_publication p WHERE p.pubname !~ '^{OBJECT_PREFIX}'
 UNION ALL
 SELECT 'foreign server', NULL, s.srvname, '', NULL, NULL,
        (SELECT string_agg(split_part(o, '=', 1), ', ' ORDER BY 1) FROM unnest(s.srvoptions) o),

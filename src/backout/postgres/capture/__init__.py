@@ -1,0 +1,1 @@
+"""Capture of later writes: what of each table can be, publications, slot, restore point, and the way back."""

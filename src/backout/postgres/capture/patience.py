@@ -1,0 +1,69 @@
+"""Short waits for a lock, many of them: a long wait in the queue would stop everybody behind it."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from psycopg import sql
+
+from backout.errors import LockNotGranted, Refused
+from backout.model.plan import Budgets
+from backout.postgres.alone import LOCK_NOT_AVAILABLE, run_alone
+from backout.postgres.connect import Session
+
+_PAUSE_FACTOR = 5.0
+"""Pause at least this many times as long as the wait, so that the queue drains in between."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How one statement of ours waits, and whom it tells."""
+
+    budgets: Budgets
+    tell: Callable[[str], None]
+    next: str
+    """What to type when it was in vain."""
+
+
+def patiently(
+    session: Session,
+    statement: sql.Composed | sql.SQL,
+    patience: Patience,
+    holders: Callable[[], Sequence[str]],
+    *,
+    lock_timeout: float | None = None,
+) -> None:
+    """Send one statement until its lock is granted or patience ends.
+
+    `lock_timeout` is for a wait that nobody stands behind. Raises `LockNotGranted` naming the holders, and
+    `Refused` with the server's words when it fails otherwise.
+    """
+    text = statement.as_string(session)
+    timeout = lock_timeout or patience.budgets.lock_timeout
+    begun = time.monotonic()
+    while True:
+        one = run_alone(session, text, lock_timeout=timeout, statement_timeout=0)
+        session.execute("SELECT pg_catalog.set_config('search_path', 'pg_catalog', false)")
+        if one.done:
+            return
+        if one.sqlstate != LOCK_NOT_AVAILABLE:
+            raise Refused(f"{one.error} ({one.sqlstate}) in: {text[:200]}", next=patience.next)
+        _pause_or_give_up(text, time.monotonic() - begun, timeout, patience, tuple(holders()))
+
+
+def _pause_or_give_up(
+    text: str, waited: float, timeout: float, patience: Patience, held_by: tuple[str, ...]
+) -> None:
+    who = ", ".join(held_by) or "a session that is gone by now"
+    pause = min(timeout * (_PAUSE_FACTOR + secrets.randbelow(1000) / 500), 3.0)
+    if waited + pause > patience.budgets.lock_patience:
+        raise LockNotGranted(
+            f"not granted within {patience.budgets.lock_patience:g} s: {text[:120]}; held up by {who}",
+            intact="the application's data; what was armed before is dropped again",
+            next=patience.next,
+        )
+    patience.tell(f"waits for {who}, {waited:.0f} s: {text[:80]}")
+    time.sleep(pause)
