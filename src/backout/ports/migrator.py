@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -52,6 +52,10 @@ class ToolResult:
     output: str
     seconds: float
     timed_out: bool = False
+
+
+Verb = Callable[[ToolEnvironment], ToolResult]
+"""Starts something in the environment that it is given and waits for its end."""
 
 
 class Recovery(StrEnum):

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from backout.model.statement import Statement
-from backout.ports.migrator import Migrator, ToolEnvironment, ToolResult
+from backout.ports.migrator import Migrator, ToolResult, Verb
 from backout.postgres.proxy.policy import Policy
 from backout.postgres.proxy.seen import Refusal, SeenCommit, SeenSession, SeenStatement
 from backout.postgres.proxy.server import Proxy
@@ -70,9 +69,6 @@ def _book_keeping(statement: Statement, history: str) -> bool:
     if history and names == {history}:
         return True
     return statement.tag == "CREATE SCHEMA" and "if not exists" in statement.text.lower()
-
-
-Verb = Callable[[ToolEnvironment], ToolResult]
 
 
 def drive(migrator: Migrator, verb: Verb, dsn: str, policy: Policy, application_name: str) -> ToolRun:

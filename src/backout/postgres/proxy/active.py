@@ -62,6 +62,7 @@ class ActiveSession:
         """The current unit ends the transaction, whatever comes of it."""
         self._skipping = False
         """The current batch failed: nothing of it counts until its Sync."""
+        self._has_origin = False
 
     def serve(self) -> None:
         """Until one side hangs up (`Hangup`)."""
@@ -106,6 +107,7 @@ class ActiveSession:
         self._pipe.errors.clear()
         self._ending = False
         try:
+            self._set_up_origin()
             work()
         except NotLet as refusal:
             self._give_up(refusal)
@@ -121,6 +123,15 @@ class ActiveSession:
         if self._pipe.state == b"I" and self._refused is None:
             self._forget()
         self._relay.to_tool(frames.ready(b"E" if self._refused is not None else self._pipe.state))
+
+    def _set_up_origin(self) -> None:
+        """Once, before the first unit: only one session at a time may use an origin, so each has its own."""
+        if not self._policy.origin_prefix or self._has_origin:
+            return
+        name = f"{self._policy.origin_prefix}_{self._recorder.number}"
+        self._pipe.rows("SELECT pg_catalog.pg_replication_origin_create($1)", name)
+        self._pipe.rows("SELECT pg_catalog.pg_replication_origin_session_setup($1)", name)
+        self._has_origin = True
 
     def _query(self, message: Message) -> None:
         text = frames.cut_text(message.body, 0, self._pipe.encoding)[0]

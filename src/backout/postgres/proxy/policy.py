@@ -85,6 +85,8 @@ class Policy:
 
     mark: Mapping[str, str | int] | None = None
     """Body of the transactional message that begins every writing transaction."""
+    origin_prefix: str = ""
+    """Every session sets up a replication origin of its own: this, `_` and the number of the session."""
     keep: KeepPlan | None = None
     gate: GatePlan | None = None
     budgets: Budgets = field(default_factory=Budgets)
@@ -105,7 +107,7 @@ class Policy:
     @property
     def passive(self) -> bool:
         """Whether the proxy only records."""
-        return self.mark is None and self.keep is None and self.gate is None and not self.watch
+        return not (self.mark or self.origin_prefix or self.keep or self.gate or self.watch)
 
 
 RECORD_ONLY = Policy()
