@@ -4,6 +4,7 @@ BackoutError                         what happened, where, what is intact, the n
 ├── ConfigurationError      exit 2   the configuration or the command line is wrong
 │   └── UnknownName         exit 2   an incident, target, migration, ... that does not exist
 ├── Refused                 exit 3   backout will not do this, and says why
+│   ├── Busy                exit 3   another command of this state directory is at work
 │   ├── ApprovalVoid        exit 3   what was approved is no longer what would run
 │   ├── StoryChanged        exit 3   the journal tells another story than this version would
 │   └── TamperedJournal     exit 3   the chain of the journal does not hold
@@ -48,6 +49,10 @@ class Refused(BackoutError):
     """backout will not do this; the reason is the message."""
 
     exit_code = 3
+
+
+class Busy(Refused):
+    """Another command of this state directory is at work; this one did nothing."""
 
 
 class ApprovalVoid(Refused):

@@ -24,6 +24,7 @@ from pydantic import (
 from backout.errors import ConfigurationError
 
 FILE_NAME = "backout.toml"
+_SIZES = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -41,6 +42,23 @@ Span = Annotated[
     float,
     BeforeValidator(seconds),
     WithJsonSchema({"type": ["number", "string"], "title": "Span", "examples": ["200ms", "30s", "90d"]}),
+]
+
+
+def size(value: object) -> object:
+    """`8GB`, `500 MB` (10^9, 10^6) or a bare number of bytes, as bytes."""
+    if isinstance(value, int):
+        return value
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kMGT]?B)\s*", str(value))
+    if found is None:
+        raise ValueError(f"{value!r} is not a size; write 500MB or 8GB")
+    return int(float(found.group(1)) * _SIZES[found.group(2)])
+
+
+Size = Annotated[
+    int,
+    BeforeValidator(size),
+    WithJsonSchema({"type": ["integer", "string"], "title": "Size", "examples": ["500MB", "8GB"]}),
 ]
 
 
@@ -158,6 +176,15 @@ class BudgetSettings(_Strict):
     disk: str | None = Field(None, description="Reserved; a reserve on the disk is kept without it.")
 
 
+class GuardSettings(_Strict):
+    """What is armed before a migration: how long it stays, and how much it may hold back."""
+
+    window: Span = Field(
+        24 * 3600.0, description="A guard drops itself after this; so long it carries writes."
+    )
+    wal_cap: Size = Field(8 * 10**9, description="WAL that its slot may hold back before it drops itself.")
+
+
 class Kept(_Strict):
     """Kept values; backout never drops them by itself."""
 
@@ -209,6 +236,7 @@ class Settings(_Strict):
 
     target: dict[str, Target] = Field({}, description="One table for each database.")
     budgets: BudgetSettings = Field(BudgetSettings(), description="Limits on a run.")
+    guard: GuardSettings = Field(GuardSettings(), description="Guards before migrations.")
     kept: Kept = Field(Kept(), description="Kept values.")
     people: People = Field(People(), description="Who may approve.")
     channels: Channels = Field(Channels(), description="Where notices go.")

@@ -40,6 +40,11 @@ class Desk:
         chosen = prefix or f"r{self.round(incident)}"
         return Story(self.app.journal, incident, chosen, self.actor, self.teller, lambda: self._stop)
 
+    def unstoppable_story(self, incident: str, prefix: str) -> Story:
+        """A story that goes on although it was asked to stop: clearing up is what stopping means."""
+        self.app.journal.verify(incident)
+        return Story(self.app.journal, incident, prefix, self.actor, self.teller)
+
     def round(self, incident: str) -> int:
         """The newest round."""
         return current_round(self.app.journal.read(incident))

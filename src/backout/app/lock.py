@@ -11,22 +11,22 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from backout.errors import Refused
+from backout.errors import Busy
 
 
 @contextmanager
-def worker(state: Path, verb: str, actor: str) -> Iterator[None]:
-    """Hold the lock while a command advances a story.
+def worker(state: Path, verb: str, actor: str, patience: float = 0.2) -> Iterator[None]:
+    """Hold the lock while a command advances a story; wait `patience` seconds for it.
 
-    Raises `Refused` naming the holder. A killed holder leaves no lock: the kernel releases it.
+    Raises `Busy` naming the holder. A killed holder leaves no lock: the kernel releases it.
     """
     state.mkdir(parents=True, exist_ok=True, mode=0o700)
     lock = FileLock(state / "lock")
     holder = state / "lock.holder"
     try:
-        lock.acquire(timeout=0.2)
+        lock.acquire(timeout=patience)
     except Timeout:
-        raise Refused(
+        raise Busy(
             f"another command is at work here: {_holder(holder)}",
             where=str(state),
             intact="everything; this command did nothing",

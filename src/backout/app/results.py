@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from backout.model.check import Check
 from backout.model.execution import Execution, KeptColumn, Verification, Watch
 from backout.model.gate import Proposals
+from backout.model.guard import CommandRun, Dropped, Guard, GuardHealth, GuardPlan
 from backout.model.incident import Incident
 from backout.model.people import Approval
 from backout.model.plan import Rehearsal
@@ -294,4 +295,74 @@ class Contained:
     name: str
     state: str
     detail: str
+    next: str
+
+
+@dataclass(frozen=True, slots=True)
+class GuardPlanned:
+    """`guard plan`."""
+
+    plan: GuardPlan
+    next: str
+
+
+@dataclass(frozen=True, slots=True)
+class Guarded:
+    """`guard arm`."""
+
+    plan: GuardPlan
+    guard: Guard
+    next: str
+
+
+@dataclass(frozen=True, slots=True)
+class GuardAnswer:
+    """`guard run` and `guard -- COMMAND`; the exit code is the command's."""
+
+    guard: Guard
+    command: CommandRun
+    dropped: Dropped | None
+    """The guard is gone: nothing came of the command."""
+    next: str
+
+
+@dataclass(frozen=True, slots=True)
+class GuardLine:
+    """One row of `guard list`."""
+
+    id: str
+    target: str
+    state: str
+    armed_at: str
+    expires_at: str
+    slot: str
+    transactions: int
+    """Transactions of the migration that the proxy saw commit."""
+    command: str
+
+
+@dataclass(frozen=True, slots=True)
+class GuardList:
+    """`guard list`."""
+
+    guards: tuple[GuardLine, ...]
+    next: str
+
+
+@dataclass(frozen=True, slots=True)
+class GuardStatus:
+    """`guard status` and `guard watch`; exit 1 when a check is not good."""
+
+    guard: Guard
+    health: GuardHealth
+    dropped: Dropped | None
+    """It was over its cap, or at the end of its window, and dropped itself."""
+    next: str
+
+
+@dataclass(frozen=True, slots=True)
+class GuardDropped:
+    """`guard drop`."""
+
+    dropped: Dropped
     next: str

@@ -38,6 +38,13 @@ DOCUMENTS: Mapping[str, type] = {
     "copies": results.CopyList,
     "doctor": results.Doctor,
     "rehearse": results.Exercise,
+    "guard plan": results.GuardPlanned,
+    "guard arm": results.Guarded,
+    "guard run": results.GuardAnswer,
+    "guard list": results.GuardList,
+    "guard status": results.GuardStatus,
+    "guard watch": results.GuardStatus,
+    "guard drop": results.GuardDropped,
     "postmortem": results.Written,
     "init": results.Initialised,
 }

@@ -15,6 +15,7 @@ from backout.adapters.servers.local import LocalServers
 from backout.adapters.servers.named import NamedServer
 from backout.adapters.store.directory import DirectoryStore
 from backout.model.gate import Policy
+from backout.model.guard import GuardLimits
 from backout.model.people import Role
 from backout.model.plan import Budgets
 from backout.model.validation import CheckKind, CheckSpec, ValidationPlan
@@ -97,8 +98,15 @@ def world(application: Application, name: str) -> World:
         dump_jobs=target.snapshot.jobs or os.cpu_count() or 1,
         scope=target.snapshot.scope or "",
         retention_seconds=application.settings.kept.retention,
+        guard=guard_limits(application),
         project=project,
     )
+
+
+def guard_limits(application: Application) -> GuardLimits:
+    """The configured window and cap of guards."""
+    chosen = application.settings.guard
+    return GuardLimits(chosen.window, chosen.wal_cap)
 
 
 def servers(application: Application, name: str) -> Servers:

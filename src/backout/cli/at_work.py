@@ -26,15 +26,17 @@ def application(config: str | None) -> Application:
 def desk(config: str | None, by: str | None = None) -> Desk:
     """A desk whose progress goes to stderr and whose notices go to the configured channels.
 
-    Whatever the command is: a migration that came back is said first.
+    Whatever the command is: a migration that came back is said first, and what dead or expired guards left
+    on a server is cleared.
     """
     from backout.app.comebacks import alarms
     from backout.app.compose import default_actor
     from backout.app.desk import Desk
+    from backout.app.leftovers import tidy
 
     app = application(config)
     opened = Desk(app, by or default_actor(), console.TerminalTeller(_deliver(app)))
-    for line in alarms(opened):
+    for line in (*alarms(opened), *tidy(opened)):
         console.say(line)
     return opened
 

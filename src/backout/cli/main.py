@@ -32,6 +32,7 @@ VERBS = (
     Verb("postmortem", "postmortem:postmortem", "Write the postmortem: Markdown and one HTML page."),
     Verb("schema", "schema:schema", "Print a JSON Schema."),
     Verb("demo", "demo:demo", "Rescue a real database from a real bad migration."),
+    Verb("guard", "guard:verbs", "Before a migration: a restore point, and later writes held."),
     Verb("snapshot", "snapshot:verbs", "Backup snapshots, and the proof that they restore."),
     Verb("kept", "kept:verbs", "What a down destroyed, and its way back."),
     Verb("parked", "parked:verbs", "Rows of a repair that need a person, with all versions."),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from backout.model.gate import Policy
+from backout.model.guard import GuardLimits
 from backout.model.plan import Budgets
 from backout.model.validation import ValidationPlan
 from backout.ports.migrator import Migrator
@@ -59,5 +60,6 @@ class World:
     dump_jobs: int = 2
     scope: str = "whole"
     retention_seconds: float = 90 * 86400.0
+    guard: GuardLimits = field(default_factory=GuardLimits)
     project: Path = Path()
     """Directory of the migration project; paths of migration files are relative to it."""

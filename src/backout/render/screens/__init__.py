@@ -10,6 +10,13 @@ from backout.render.screens.copies import screen as copies_screen
 from backout.render.screens.diagnose import screen as diagnose_screen
 from backout.render.screens.doctor import screen as doctor_screen
 from backout.render.screens.error import screen as error_screen
+from backout.render.screens.guard import armed_screen as guard_armed_screen
+from backout.render.screens.guard import dropped_screen as guard_dropped_screen
+from backout.render.screens.guard import list_screen as guard_list_screen
+from backout.render.screens.guard import plan_lines as guard_plan_lines
+from backout.render.screens.guard import plan_screen as guard_plan_screen
+from backout.render.screens.guard import ran_screen as guard_ran_screen
+from backout.render.screens.guard import status_screen as guard_status_screen
 from backout.render.screens.init import screen as init_screen
 from backout.render.screens.kept_list import screen as kept_list_screen
 from backout.render.screens.open import screen as open_screen
@@ -40,6 +47,13 @@ __all__ = [
     "diagnose_screen",
     "doctor_screen",
     "error_screen",
+    "guard_armed_screen",
+    "guard_dropped_screen",
+    "guard_list_screen",
+    "guard_plan_lines",
+    "guard_plan_screen",
+    "guard_ran_screen",
+    "guard_status_screen",
     "init_screen",
     "kept_list_screen",
     "open_screen",

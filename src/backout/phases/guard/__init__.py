@@ -1,0 +1,1 @@
+"""Arm a restore point and the capture of later writes before a migration, watch them, drop them."""
