@@ -146,3 +146,41 @@ def test_a_target_that_leads_elsewhere_by_now_is_not_touched(shop16: Shop):
         assert code == 1 and status["health"]["checks"][0]["state"] == "unknown"
     shop.monkeypatch.setenv("SHOP_DSN", shop.dsn)
     assert shop.type("guard", "drop")[0] == 0
+
+
+def test_a_guard_whose_journal_is_lost_is_seen_and_dropped_from_another_machine(shop: Shop):
+    before = shop.everything()
+    shop.configure(window="1s")
+    _, armed, _ = shop.type("guard", "arm", "--full", "refusing", "--full", "indexed")
+    slot = armed["guard"]["slot"]
+    shop.monkeypatch.setenv("BACKOUT_STATE", str(shop.root / "another"))
+    time.sleep(1.2)
+    code, listed, _ = shop.type("guard", "list")
+    assert code == 0
+    assert [(row["id"], row["state"]) for row in listed["guards"]] == [(slot, "armed elsewhere, over")]
+    assert listed["next"] == f"backout guard drop {slot} --target shop"
+    code, dropped, _ = shop.type("guard", "drop", slot)
+    assert code == 0, dropped
+    assert shop.everything() == before
+    assert shop.type("guard", "list")[1]["guards"] == []
+
+
+def test_killed_under_the_command_its_transactions_are_known_and_the_guard_stays(shop16: Shop):
+    work = (
+        "import os, psycopg, time\ns = psycopg.connect(os.environ['DATABASE_URL'])\n"
+        "s.execute('ALTER TABLE users ADD COLUMN nick text'); s.commit(); time.sleep(60)"
+    )
+    command = [sys.executable, "-m", "backout", "guard", "--config", str(shop16.root / "backout.toml")]
+    process = subprocess.Popen(
+        [*command, "--", sys.executable, "-c", work], stdout=subprocess.DEVNULL, start_new_session=True
+    )
+    deadline = time.monotonic() + 60
+    column = "SELECT 1 FROM pg_attribute WHERE attname = 'nick'"
+    while not shop16.rows(column) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert shop16.type("guard", "status")[0] == 0
+    found = newest_guard(shop16.desk(), "shop")
+    assert found is not None and len(found.xids) == 1
+    assert shop16.rows(f"SELECT pg_xact_status('{found.xids[0]}')") == [("committed",)]

@@ -15,14 +15,17 @@ from backout.errors import BackoutError, Busy, Refused, UnknownName
 from backout.model.check import CheckState, all_good
 from backout.model.guard import CommandRun, Dropped, Guard, GuardHealth, GuardPlan, Wishes
 from backout.model.journal import EntryKind
-from backout.phases.guard import decide, registry
+from backout.phases.guard import act, decide, gather, registry
 from backout.phases.guard.registry import STORY, Known
 from backout.phases.snapshot import registry as snapshots
 from backout.ports.world import World
+from backout.postgres.capture.leftovers import Stranger
+from backout.postgres.names import OBJECT_PREFIX
 from backout.runbooks import guard as story
 
 ShowPlan = Callable[[GuardPlan], None]
 _WAIT_FOR_LOCK = 30.0
+ELSEWHERE_OVER = "armed elsewhere, over"
 
 
 def newest_guard(desk: Desk, target: str) -> Guard | None:
@@ -155,8 +158,40 @@ def listing(desk: Desk, target: str | None) -> GuardList:
     """All guards of the journal that may have something on a server, newest first."""
     found = [k for k in registry.known(desk.app.journal) if k.dropped is None and k.plan is not None]
     lines = tuple(_line(known) for known in found if target in (None, known.target))
-    following = f"backout guard status {lines[0].id}" if lines else "nothing"
-    return GuardList(lines, following)
+    lines += tuple(_strange_line(name, s) for name in _targets(desk, target) for s in _strangers(desk, name))
+    return GuardList(lines, _what_next(lines))
+
+
+def _what_next(lines: tuple[GuardLine, ...]) -> str:
+    if not lines:
+        return "nothing"
+    if lines[0].state == ELSEWHERE_OVER:
+        return f"backout guard drop {lines[0].id} --target {lines[0].target}"
+    return f"backout guard status {lines[0].id}" if lines[0].id.startswith(registry.PREFIX) else "nothing"
+
+
+def _targets(desk: Desk, target: str | None) -> tuple[str, ...]:
+    return tuple(desk.app.settings.target) if target is None else (desk.app.target_name(target),)
+
+
+def _strangers(desk: Desk, target: str) -> tuple[Stranger, ...]:
+    """Guards on the server of this target that the journal here does not know; none when nobody answers."""
+    known = {
+        name
+        for k in registry.known(desk.app.journal)
+        if k.plan is not None and k.dropped is None
+        for name in (k.plan.slot, k.plan.publication)
+    }
+    try:
+        return gather.strangers(desk.app.world(target), known, "backout/guards/look")
+    except BackoutError:
+        return ()
+
+
+def _strange_line(target: str, found: Stranger) -> GuardLine:
+    over = found.expires_at and datetime.fromisoformat(found.expires_at) <= datetime.now(UTC)
+    state = ELSEWHERE_OVER if over or not found.expires_at else "armed elsewhere"
+    return GuardLine(found.name, target, state, "", found.expires_at, found.name if found.slot else "", 0, "")
 
 
 def _line(known: Known) -> GuardLine:
@@ -240,12 +275,30 @@ def _mend(guard: Guard, seen: GuardHealth, dropped: Dropped | None) -> str:
 
 
 def drop(desk: Desk, name: str | None, target: str | None) -> Dropped:
-    """Take a guard off the server."""
+    """Take a guard off the server; also one that only the server knows, by the name of its slot."""
+    if name is not None and name.startswith(OBJECT_PREFIX):
+        return _drop_stranger(desk, name, target)
     known = _chosen(desk, name, target)
     assert known.plan is not None
     with lock.worker(desk.app.state, "guard drop", desk.actor):
         run = desk.unstoppable_story(known.id, STORY)
         return story.disarm(run, desk.app.world(known.target), known.plan, f"dropped by {desk.actor}")
+
+
+def _drop_stranger(desk: Desk, name: str, target: str | None) -> Dropped:
+    chosen = desk.app.target_name(target)
+    found = [s for s in _strangers(desk, chosen) if s.name == name]
+    if not found:
+        raise UnknownName(
+            f"no guard {name!r} on {chosen} that the journal here does not know",
+            intact="everything; it was only read",
+            next="backout guard list",
+        )
+    world = desk.app.world(chosen)
+    with lock.worker(desk.app.state, "guard drop", desk.actor):
+        exercise = desk.new_incident(chosen, world.environment, "guard drop", prefix="exc")
+        run = desk.unstoppable_story(exercise.id, STORY)
+        return act.drop_stranger(run, world, found[0], f"dropped by {desk.actor}")
 
 
 def _chosen(desk: Desk, name: str | None, target: str | None) -> Known:

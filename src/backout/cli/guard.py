@@ -40,6 +40,10 @@ ProvenOption = Annotated[
     ),
 ]
 GuardArgument = Annotated[str | None, typer.Argument(help="Id of the guard; default: the newest.")]
+DropArgument = Annotated[
+    str | None,
+    typer.Argument(help="Id of the guard, or the name of a slot of ours; default: the newest guard."),
+]
 
 
 class _CommandBehind(TyperGroup):
@@ -148,7 +152,7 @@ def run(
 
 @verbs.command("list")
 def list_(target: TargetOption = None, config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Every guard that may have something on a server, from the journal."""
+    """Every guard of the journal, and those on the servers that another machine armed."""
     from backout.app import guard
     from backout.render.screens import guard_list_screen
 
@@ -204,7 +208,7 @@ def _status(answer: GuardStatus, as_json: bool) -> None:
 
 @verbs.command()
 def drop(
-    name: GuardArgument = None,
+    name: DropArgument = None,
     target: TargetOption = None,
     by: ActorOption = None,
     config: ConfigOption = None,

@@ -7,11 +7,10 @@ So whatever is on the server can be taken away by somebody who has the journal o
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from backout.errors import Refused
-from backout.model.guard import Dropped, Guard, GuardPlan, Reach, RestorePoint, StoredFile
+from backout.model.guard import Dropped, Guard, GuardPlan, Identity, Reach, RestorePoint, StoredFile
 from backout.phases.guard import decide
 from backout.phases.guard.facts import Made, SlotMade, Stored
 from backout.phases.guard.gather import same_server
@@ -19,7 +18,8 @@ from backout.ports.run import Attempt, Run
 from backout.ports.world import Session, World
 from backout.postgres.activity import end_own_sessions
 from backout.postgres.asking import attempt as attempted
-from backout.postgres.capture import identities, origins, points, publications, slots
+from backout.postgres.capture import identities, leftovers, origins, points, publications, slots
+from backout.postgres.capture.leftovers import Stranger
 from backout.postgres.capture.patience import Patience
 from backout.postgres.catalog import digest, read_schema
 from backout.postgres.connect import open_session
@@ -43,7 +43,8 @@ def publish(run: Run, world: World, plan: GuardPlan) -> Made:
     """Both publications, before the slot: in the other order 16 stops later and 18 omits rows silently."""
 
     def act(attempt: Attempt) -> Made:
-        note = _note(plan)
+        expires = decide.expiry(world.now(), plan.window_seconds).isoformat(timespec="seconds")
+        note = leftovers.note(plan.guard, plan.target, expires, plan.identities)
         with world.databases.operate(attempt.name) as session:
             for name, reach in ((plan.publication, Reach.EVERY), (plan.inserts_only, Reach.INSERTS)):
                 if name:
@@ -51,12 +52,6 @@ def publish(run: Run, world: World, plan: GuardPlan) -> Made:
         return Made(plan.publications)
 
     return run.step("publications", Made, act)
-
-
-def _note(plan: GuardPlan) -> str:
-    """What an administrator needs who finds our publication and no backout beside it."""
-    before = {identity.table: identity.before for identity in plan.identities}
-    return json.dumps({"guard": plan.guard, "target": plan.target, "replica_identity_before": before})
 
 
 def capture(run: Run, world: World, plan: GuardPlan) -> SlotMade:
@@ -177,16 +172,39 @@ def _drop(run: Run, world: World, plan: GuardPlan, reason: str, attempt: Attempt
             removed.append(f"slot {plan.slot}")
     with world.databases.operate(attempt.name) as session:
         end_own_sessions(session, f"backout/{plan.guard}/%")
-        patience = Patience(world.budgets, run.progress, "backout guard drop")
-        # Publications first: an identity that is put back under one would stop the application's updates.
-        for name in plan.publications:
-            if publications.drop(session, name, patience):
-                removed.append(f"publication {name}")
-        for identity in plan.identities:
-            removed += filter(None, [identities.put_back(session, identity, patience)])
+        removed += _unpublish(run, world, session, plan.publications, plan.identities)
         for name in origins.ours(session, plan.origin_prefix):
             _drop_origin(session, name, removed, left)
     return Dropped(plan.guard, reason, tuple(removed), tuple(left))
+
+
+def _unpublish(
+    run: Run, world: World, session: Session, names: Sequence[str], before: Sequence[Identity]
+) -> Iterator[str]:
+    """Publications first: an identity put back under one would stop the application's updates."""
+    patience = Patience(world.budgets, run.progress, "backout guard drop")
+    for name in names:
+        if publications.drop(session, name, patience):
+            yield f"publication {name}"
+    for identity in before:
+        done = identities.put_back(session, identity, patience)
+        if done:
+            yield done
+
+
+def drop_stranger(run: Run, world: World, stranger: Stranger, reason: str) -> Dropped:
+    """Take away a guard that another journal knows, by what the server tells of it."""
+
+    def act(attempt: Attempt) -> Dropped:
+        removed: list[str] = []
+        with open_session(world.databases.snapshot_dsn(), attempt.name) as session:
+            if slots.drop(session, stranger.name):
+                removed.append(f"slot {stranger.name}")
+        with world.databases.operate(attempt.name) as session:
+            removed += _unpublish(run, world, session, stranger.publications, stranger.identities)
+        return Dropped(stranger.name, reason, tuple(removed))
+
+    return run.step("dropped", Dropped, act)
 
 
 def _drop_origin(session: Session, name: str, removed: list[str], left: list[str]) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from backout.errors import Refused
 from backout.model.guard import Guard, GuardPlan
 from backout.phases.guard.facts import GuardFacts, Sight
 from backout.ports.world import Session, World
 from backout.postgres.capabilities import ask_capture_rights
-from backout.postgres.capture import platforms, publications, slots, tables
+from backout.postgres.capture import leftovers, platforms, publications, slots, tables
+from backout.postgres.capture.leftovers import Stranger
 from backout.postgres.catalog import digest, read_schema
 from backout.postgres.connect import identify, open_session
 from backout.postgres.marks import refuse_marker
@@ -70,6 +73,12 @@ def sight(world: World, guard: Guard, name: str) -> Sight:
             frozenset(row[0] for row in there),
             slots.standbys(session),
         )
+
+
+def strangers(world: World, known: Collection[str], name: str) -> tuple[Stranger, ...]:
+    """Guards on the server that are not among `known` slots."""
+    with world.databases.observe(name) as session:
+        return leftovers.strangers(session, known)
 
 
 def same_server(session: Session, guard: Guard | GuardPlan) -> bool:

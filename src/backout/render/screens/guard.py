@@ -173,7 +173,7 @@ def list_screen(answer: GuardsAnswer, *, style: Style, now: datetime) -> str:
         return page(["No guard is armed."], answer.next, style)
     rows = [
         (
-            *(row.id, row.target, row.state, words.when(row.armed_at, now)),
+            *(row.id, row.target, row.state, words.when(row.armed_at, now) if row.armed_at else "-"),
             *(words.when(row.expires_at, now) if row.expires_at else "-", row.command or "-"),
         )
         for row in answer.guards
