@@ -191,7 +191,10 @@ class Alembic:
         arguments: tuple[str, ...] = ()
         if setup.ini and setup.url and env_py.reads_ini_url:
             text = alembic_config.redirected_ini(setup.ini, self._url(endpoint, setup.url, ""))
-            arguments = ("-c", str(child.private_file(directory, "alembic.ini", text)))
+            private = str(child.private_file(directory, "alembic.ini", text))
+            arguments = ("-c", private)
+            # For a command line of the user's, into which no argument can be put (read since Alembic 1.13).
+            variables["ALEMBIC_CONFIG"] = private
         remove = tuple(name for name in child.connection_names(os.environ) if name not in variables)
         return ToolEnvironment(variables, arguments, endpoint, directory, remove)
 
