@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from backout.app import guard, incidents
+from backout.app import guard, incidents, lock
 from backout.app.guard import newest_guard
 from backout.engine.journals import SqliteJournal
 from backout.model.guard import Wishes
@@ -178,6 +178,8 @@ def test_killed_under_the_command_its_transactions_are_known_and_the_guard_stays
     column = "SELECT 1 FROM pg_attribute WHERE attname = 'nick'"
     while not shop16.rows(column) and time.monotonic() < deadline:
         time.sleep(0.05)
+    with lock.worker(shop16.state, "open", "mara.okafor"):
+        pass  # an incident may be opened while the migration runs
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert shop16.type("guard", "status")[0] == 0

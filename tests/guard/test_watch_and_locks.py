@@ -141,3 +141,31 @@ def test_an_identity_waits_in_short_tries_and_readers_go_on(shop16: Shop):
         another.execute("SELECT count(*) FROM keyless")
         reader.rollback()
     assert shop16.everything() == before
+
+
+def test_a_server_that_dies_while_it_waits_is_an_error_that_helps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    server = start_server(18, settings=LOGICAL)
+    try:
+        with shop_on(server, tmp_path, monkeypatch, capsys) as shop:
+            before = shop.everything()
+            writer = shop.connect()
+            writer.autocommit = False
+            writer.execute("INSERT INTO keyless VALUES ('held open')")
+
+            def crash(stop: threading.Event) -> None:
+                while not stop.wait(0.05) and not shop.rows("SELECT 1 FROM pg_replication_slots"):
+                    pass
+                servers.stop(server.layout)
+
+            with in_background(crash):
+                code, document, _ = shop.type("guard", "arm")
+            writer.close()
+            assert code == 7 and "went away" in document["what"], document
+            servers.start(server.layout)
+            _, _, said = shop.type("status")
+            assert "cleared guard" in said
+            assert shop.everything() == before
+    finally:
+        stop_server(server)

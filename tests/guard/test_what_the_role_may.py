@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from backout.testing.servers import RealServer
+from backout.testing.servers import RealServer, start_server, stop_server
 from tests.guard.conftest import logical
 from tests.guard.world import shop_on
 
@@ -67,6 +67,35 @@ def test_tables_of_another_role_are_named_and_left_out(
         assert found["reach"] == "nothing" and "another role" in found["note"]
 
 
+def test_a_managed_service_is_recognised_by_its_roles(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    with shop_on(logical(16), tmp_path, monkeypatch, capsys) as shop, shop.admin() as admin:
+        for role, name in (("rds_superuser", "Amazon RDS"), ("cloudsqlsuperuser", "Google Cloud SQL")):
+            admin.execute(f"CREATE ROLE {role}".encode())
+            try:
+                _, document, _ = shop.type("guard", "plan")
+            finally:
+                admin.execute(f"DROP ROLE {role}".encode())
+            assert any(w.startswith(name) for w in document["plan"]["warnings"])
+
+
+def test_slots_are_made_by_the_role_of_the_snapshots_where_one_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    with shop_on(logical(18), tmp_path, monkeypatch, capsys, rights="", restore_points=False) as shop:
+        monkeypatch.setenv("DUMP_DSN", shop.server.dsn(shop.database))
+        text = (shop.root / "backout.toml").read_text()
+        named = 'dsn.operate.env = "SHOP_DSN"\ndsn.snapshot.env = "DUMP_DSN"'
+        (shop.root / "backout.toml").write_text(text.replace('dsn.operate.env = "SHOP_DSN"', named))
+        before = shop.everything()
+        code, document, _ = shop.type("guard", "arm", "--full", "keyless")
+        assert code == 0 and all(parts(document).values()), document
+        assert shop.rows("SELECT pubowner::regrole::text FROM pg_publication") == [(shop.role,)] * 2
+        assert shop.type("guard", "drop")[0] == 0
+        assert shop.everything() == before
+
+
 def test_under_patroni_a_person_has_to_say_that_the_slot_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
@@ -77,3 +106,16 @@ def test_under_patroni_a_person_has_to_say_that_the_slot_is_kept(
         assert shop.rows("SELECT 1 FROM pg_publication") == []
         code, document, _ = shop.type("guard", "arm", "--slot-is-kept")
         assert code == 0 and any("Patroni" in w for w in document["plan"]["warnings"])
+
+
+def test_a_server_that_keeps_no_log_to_restore_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    server = start_server(16, settings={"wal_level": "minimal", "max_wal_senders": "0"})
+    try:
+        with shop_on(server, tmp_path, monkeypatch, capsys) as shop:
+            code, document, said = shop.type("guard", "arm")
+            assert code == 0 and "wal_level is minimal" in said
+            assert document["guard"]["restore_point"] is None and document["guard"]["files"]
+    finally:
+        stop_server(server)

@@ -15,7 +15,8 @@ def command_line(arguments: Sequence[str]) -> int:
     """Run one command line; return its exit code. Never a traceback for a user's mistake."""
     from backout.cli.main import application
 
-    as_json = "--json" in arguments
+    ours = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    as_json = "--json" in ours
     try:
         application(args=list(arguments), prog_name="backout")
     except BackoutError as error:

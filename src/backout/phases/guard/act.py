@@ -20,18 +20,19 @@ from backout.postgres.activity import end_own_sessions
 from backout.postgres.asking import attempt as attempted
 from backout.postgres.capture import identities, leftovers, origins, points, publications, slots
 from backout.postgres.capture.leftovers import Stranger
-from backout.postgres.capture.patience import Patience
+from backout.postgres.capture.patience import Patience, told
 from backout.postgres.catalog import digest, read_schema
 from backout.postgres.connect import open_session
 
 _STORED = "migrations"
+ARM, DROP = "backout guard arm", "backout guard drop"
 
 
 def full_rows(run: Run, world: World, plan: GuardPlan) -> Made:
     """REPLICA IDENTITY FULL where it was approved."""
 
     def act(attempt: Attempt) -> Made:
-        with world.databases.operate(attempt.name) as session:
+        with told(ARM), world.databases.operate(attempt.name) as session:
             for identity in plan.identities:
                 identities.make_full(session, identity, _patience(run, world))
         return Made(tuple(identity.table for identity in plan.identities))
@@ -45,7 +46,7 @@ def publish(run: Run, world: World, plan: GuardPlan) -> Made:
     def act(attempt: Attempt) -> Made:
         expires = decide.expiry(world.now(), plan.window_seconds).isoformat(timespec="seconds")
         note = leftovers.note(plan.guard, plan.target, expires, plan.identities)
-        with world.databases.operate(attempt.name) as session:
+        with told(ARM), world.databases.operate(attempt.name) as session:
             for name, reach in ((plan.publication, Reach.EVERY), (plan.inserts_only, Reach.INSERTS)):
                 if name:
                     publications.create(session, name, reach, plan.tables(reach), note, _patience(run, world))
@@ -58,7 +59,7 @@ def capture(run: Run, world: World, plan: GuardPlan) -> SlotMade:
     """The slot."""
 
     def act(attempt: Attempt) -> SlotMade:
-        with open_session(world.databases.snapshot_dsn(), attempt.name) as session:
+        with told(ARM), open_session(world.databases.snapshot_dsn(), attempt.name) as session:
             return SlotMade(
                 slots.create(session, plan.slot, failover=plan.failover, patience=_patience(run, world))
             )
@@ -71,7 +72,7 @@ def mark_place(run: Run, world: World, plan: GuardPlan) -> RestorePoint:
     switch = any(part.name == "WAL switch" and part.possible for part in plan.parts)
 
     def act(attempt: Attempt) -> RestorePoint:
-        with open_session(world.databases.snapshot_dsn(), attempt.name) as session:
+        with told(ARM), open_session(world.databases.snapshot_dsn(), attempt.name) as session:
             return points.make(session, plan.restore_point, switch=switch)
 
     return run.step("point", RestorePoint, act)
@@ -81,7 +82,7 @@ def store_files(run: Run, world: World) -> Stored:
     """The migrations as they are now, under the digest of their content."""
 
     def act(attempt: Attempt) -> Stored:
-        with world.databases.observe(attempt.name) as session:
+        with told(ARM), world.databases.observe(attempt.name) as session:
             return Stored(tuple(_store(world)), digest(read_schema(session)))
 
     return run.step("files", Stored, act)
@@ -140,14 +141,14 @@ def demote(run: Run, world: World, guard: Guard, broken: tuple[tuple[int, str], 
     """Tables that lost their identity go on with inserts only: while their updates are published, those of
     the application fail. What the guard exists for must never stand in its way."""
     every, inserts = guard.publications
-    with world.databases.operate(name) as session:
+    with told(DROP), world.databases.operate(name) as session:
         for oid, table in broken:
             publications.move(session, oid, table, every, inserts, _patience(run, world))
             run.decide(f"demoted.{oid}", {"oid": oid, "table": table})
 
 
 def _patience(run: Run, world: World) -> Patience:
-    return Patience(world.budgets, run.progress, "backout guard arm")
+    return Patience(world.budgets, run.progress, ARM)
 
 
 # --- and away again
@@ -164,13 +165,13 @@ def drop(run: Run, world: World, plan: GuardPlan, reason: str) -> Dropped:
 def _drop(run: Run, world: World, plan: GuardPlan, reason: str, attempt: Attempt) -> Dropped:
     removed: list[str] = []
     left: list[str] = []
-    with open_session(world.databases.snapshot_dsn(), attempt.name) as session:
+    with told(DROP), open_session(world.databases.snapshot_dsn(), attempt.name) as session:
         _same_or_refused(session, plan)
         # A statement of a process that died may still be at work on the server.
         end_own_sessions(session, f"backout/{plan.guard}/%")
         if plan.slot and slots.drop(session, plan.slot):
             removed.append(f"slot {plan.slot}")
-    with world.databases.operate(attempt.name) as session:
+    with told(DROP), world.databases.operate(attempt.name) as session:
         end_own_sessions(session, f"backout/{plan.guard}/%")
         removed += _unpublish(run, world, session, plan.publications, plan.identities)
         for name in origins.ours(session, plan.origin_prefix):
@@ -182,7 +183,7 @@ def _unpublish(
     run: Run, world: World, session: Session, names: Sequence[str], before: Sequence[Identity]
 ) -> Iterator[str]:
     """Publications first: an identity put back under one would stop the application's updates."""
-    patience = Patience(world.budgets, run.progress, "backout guard drop")
+    patience = Patience(world.budgets, run.progress, DROP)
     for name in names:
         if publications.drop(session, name, patience):
             yield f"publication {name}"
@@ -197,10 +198,10 @@ def drop_stranger(run: Run, world: World, stranger: Stranger, reason: str) -> Dr
 
     def act(attempt: Attempt) -> Dropped:
         removed: list[str] = []
-        with open_session(world.databases.snapshot_dsn(), attempt.name) as session:
+        with told(DROP), open_session(world.databases.snapshot_dsn(), attempt.name) as session:
             if slots.drop(session, stranger.name):
                 removed.append(f"slot {stranger.name}")
-        with world.databases.operate(attempt.name) as session:
+        with told(DROP), world.databases.operate(attempt.name) as session:
             removed += _unpublish(run, world, session, stranger.publications, stranger.identities)
         return Dropped(stranger.name, reason, tuple(removed))
 

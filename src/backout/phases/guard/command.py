@@ -6,6 +6,7 @@ from backout.model.guard import CommandRun, Guard
 from backout.ports.migrator import Verb
 from backout.ports.run import Attempt, Run
 from backout.ports.world import World
+from backout.postgres.capture.patience import told
 from backout.postgres.catalog import digest, read_schema
 from backout.postgres.proxy.policy import Policy
 from backout.postgres.through_proxy import ToolRun, drive
@@ -42,7 +43,7 @@ def run_command(
 
 
 def _judged(world: World, guard: Guard, program: str, ran: ToolRun, name: str) -> CommandRun:
-    with world.databases.observe(name) as session:
+    with told("backout guard status"), world.databases.observe(name) as session:
         history = world.migrator.history(session)
         schema = digest(read_schema(session))
     head = history.head.name if history.head else ""

@@ -45,7 +45,7 @@ def plan(guard: str, target: str, facts: GuardFacts, wishes: Wishes, limits: Gua
     full = frozenset(_resolve(name, families) for name in wishes.full)
     coverage = tuple(_coverage(family, full, bool(why_no_slot)) for family in families.values())
     name = guard_object(guard, 1)
-    point = bool(facts.log_rights["named restore point"].held)
+    point = bool(facts.log_rights["named restore point"].held) and facts.wal_level != "minimal"
     identities = () if why_no_slot else tuple(_identities(families, full))
     head = facts.history.head
     return GuardPlan(
@@ -219,7 +219,10 @@ def _parts(
     kept = "kept over a failover where the standby synchronises it" if facts.has_failover else ""
     what = f"pgoutput, made after the publication{', ' + kept if kept else ''}"
     yield Part("slot", Needs.REPLICATION, slot, what, why_no_slot)
-    yield _granted("restore point", facts.log_rights["named restore point"], "a named place in the WAL")
+    place = facts.log_rights["named restore point"]
+    if facts.wal_level == "minimal":
+        place = Right(place.name, False, "looked up", "wal_level is minimal: the log cannot be restored from")
+    yield _granted("restore point", place, "a named place in the WAL")
     yield _granted("WAL switch", facts.log_rights["switch the log"], "its segment goes to the archive now")
     yield Part("migration files", Needs.FILES, True, "stored under their SHA-256, with schema and history")
     yield Part(

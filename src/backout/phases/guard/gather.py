@@ -11,6 +11,7 @@ from backout.ports.world import Session, World
 from backout.postgres.capabilities import ask_capture_rights
 from backout.postgres.capture import leftovers, platforms, publications, slots, tables
 from backout.postgres.capture.leftovers import Stranger
+from backout.postgres.capture.patience import told
 from backout.postgres.catalog import digest, read_schema
 from backout.postgres.connect import identify, open_session
 from backout.postgres.marks import refuse_marker
@@ -18,7 +19,11 @@ from backout.postgres.marks import refuse_marker
 
 def facts(world: World, name: str) -> GuardFacts:
     """Everything the plan is made from. Raises `Refused` on a standby and on a copy of ours."""
-    with world.databases.operate(name) as owner, open_session(world.databases.snapshot_dsn(), name) as log:
+    with (
+        told("backout doctor"),
+        world.databases.operate(name) as owner,
+        open_session(world.databases.snapshot_dsn(), name) as log,
+    ):
         refuse_marker(owner)
         seen = identify(owner)
         if seen.in_recovery:
@@ -59,7 +64,7 @@ def _keep_limit(session: Session) -> int:
 
 def sight(world: World, guard: Guard, name: str) -> Sight:
     """One look at the server."""
-    with world.databases.observe(name) as session:
+    with told("backout doctor"), world.databases.observe(name) as session:
         covered = [table.oid for table in guard.coverage]
         there = session.execute(
             "SELECT oid::bigint FROM pg_catalog.pg_class WHERE oid = ANY(%s::oid[])", (covered,)
@@ -77,7 +82,7 @@ def sight(world: World, guard: Guard, name: str) -> Sight:
 
 def strangers(world: World, known: Collection[str], name: str) -> tuple[Stranger, ...]:
     """Guards on the server that are not among `known` slots."""
-    with world.databases.observe(name) as session:
+    with told("backout doctor"), world.databases.observe(name) as session:
         return leftovers.strangers(session, known)
 
 

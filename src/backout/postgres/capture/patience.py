@@ -4,18 +4,38 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
+import psycopg
 from psycopg import sql
 
-from backout.errors import LockNotGranted, Refused
+from backout.errors import LockNotGranted, NeighbourUnreachable, Refused
 from backout.model.plan import Budgets
 from backout.postgres.alone import LOCK_NOT_AVAILABLE, run_alone
+from backout.postgres.asking import refusal
 from backout.postgres.connect import Session
 
 _PAUSE_FACTOR = 5.0
 """Pause at least this many times as long as the wait, so that the queue drains in between."""
+
+
+@contextmanager
+def told(next: str) -> Iterator[None]:
+    """What the server answers unforeseen becomes an error that helps: gone, or refused with its words."""
+    try:
+        yield
+    except psycopg.OperationalError as error:
+        raise NeighbourUnreachable(
+            f"the server went away in the middle: {refusal(error)}",
+            intact="the application's data; what was armed is cleared by the next command",
+            next=next,
+        ) from None
+    except psycopg.Error as error:
+        raise Refused(
+            f"the server refused: {refusal(error)}", intact="the application's data", next=next
+        ) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +46,10 @@ class Patience:
     tell: Callable[[str], None]
     next: str
     """What to type when it was in vain."""
+
+
+_GONE = ("08", "57P")
+"""Classes of SQLSTATEs: the connection, the server shutting down."""
 
 
 def patiently(
@@ -46,6 +70,10 @@ def patiently(
     begun = time.monotonic()
     while True:
         one = run_alone(session, text, lock_timeout=timeout, statement_timeout=0)
+        if one.sqlstate.startswith(_GONE):
+            raise NeighbourUnreachable(
+                f"the server went away in the middle: {one.error} ({one.sqlstate})", next=patience.next
+            )
         session.execute("SELECT pg_catalog.set_config('search_path', 'pg_catalog', false)")
         if one.done:
             return
