@@ -136,3 +136,14 @@ def test_a_migration_may_drop_and_rename_guarded_tables(shop16: Shop):
     code, _, _ = shop.type("guard", "drop")
     assert code == 0
     assert identities(shop)["unkeyed"] == found["keyless"] == "d"
+
+
+def test_a_leaf_that_is_detached_is_red(shop16: Shop):
+    shop16.type("guard", "arm")
+    with shop16.connect() as owner:
+        owner.execute("ALTER TABLE events DETACH PARTITION events_1")
+    code, status, _ = shop16.type("guard", "status")
+    assert code == 1
+    [found] = [c for c in status["health"]["checks"] if c["name"] == "partitions"]
+    assert found["state"] == "fail" and "events_1" in found["detail"]
+    assert shop16.type("guard", "drop")[0] == 0

@@ -61,6 +61,8 @@ class TableCoverage:
     """Old rows are in the log whole: FULL, set by us or found."""
     note: str
     """Why it is not more, and what mends it; what it costs where FULL is approved."""
+    leaves: tuple[int, ...] = ()
+    """oids of the leaves of a partitioned table: one that is detached later leaves the stream silently."""
     demoted: bool = False
     """It lost its replica identity after arming; updates were taken out so that the application's go on."""
 

@@ -40,8 +40,9 @@ def plan(guard: str, target: str, facts: GuardFacts, wishes: Wishes, limits: Gua
     """The whole plan. Raises `UnknownName` for a table that is not there, `Refused` where the platform would
     silently take the slot away."""
     families = _families(facts.tables, wishes)
-    _refuse_unsafe_platform(facts, wishes)
     why_no_slot = _no_slot(facts, families)
+    if not why_no_slot:
+        _refuse_unsafe_platform(facts, wishes)
     full = frozenset(_resolve(name, families) for name in wishes.full)
     coverage = tuple(_coverage(family, full, bool(why_no_slot)) for family in families.values())
     name = guard_object(guard, 1)
@@ -62,7 +63,7 @@ def plan(guard: str, target: str, facts: GuardFacts, wishes: Wishes, limits: Gua
         identities=identities,
         parts=tuple(_parts(facts, coverage, identities, why_no_slot, wishes)),
         unseen=tuple(_unseen(facts)),
-        warnings=tuple(_warnings(facts, coverage, limits)),
+        warnings=(*_habit(facts), *(() if why_no_slot else _warnings(facts, coverage, limits))),
         remains=_remains(not why_no_slot, point),
         schema_digest=facts.schema_digest,
         history_table=facts.history.table,
@@ -117,7 +118,8 @@ def _coverage(family: Family, full: frozenset[str], no_slot: bool) -> TableCover
     if approved and reach is Reach.EVERY:
         note = _price(holders)
     whole = reach is Reach.EVERY and (approved or (all(t.identity == "f" for t in holders) and bool(holders)))
-    return TableCoverage(root.name, root.oid, root.kind == "p", reach, whole, note)
+    leaves = tuple(leaf.oid for leaf in holders) if root.kind == "p" else ()
+    return TableCoverage(root.name, root.oid, root.kind == "p", reach, whole, note, leaves)
 
 
 def _reach(root: TableFacts, holders: Sequence[TableFacts], approved: bool) -> tuple[Reach, str]:
@@ -244,12 +246,19 @@ def _unseen(facts: GuardFacts) -> Iterator[str]:
     yield "DDL, and every write to a table that the migration itself makes"
 
 
-def _warnings(facts: GuardFacts, coverage: Sequence[TableCoverage], limits: GuardLimits) -> Iterator[str]:
+def _habit(facts: GuardFacts) -> Iterator[str]:
     if facts.platform is not None:
         yield f"{facts.platform.name}: {facts.platform.habit}"
+
+
+def _warnings(facts: GuardFacts, coverage: Sequence[TableCoverage], limits: GuardLimits) -> Iterator[str]:
     if 0 <= facts.keep_limit_bytes < limits.wal_cap_bytes:
         limit = size(facts.keep_limit_bytes)
         yield f"max_slot_wal_keep_size is {limit}: the server takes the slot before the cap"
+    yield (
+        "while it is armed the slot holds back WAL, up to the cap, and the cleaning of the system catalogs: "
+        "a database that makes many temporary tables will feel it"
+    )
     if facts.standbys and not facts.has_failover:
         yield "a slot of this version is not on the standbys: a failover loses it"
     if any(table.reach is Reach.EVERY and not table.full for table in coverage):
@@ -337,6 +346,11 @@ def _tables(guard: Guard, sight: Sight) -> Iterator[Check]:
     elif gone:
         yield Check(
             "publication", CheckState.PASS, f"{len(gone)} tables were dropped since; the rest is there"
+        )
+    if sight.detached:
+        names = ", ".join(sight.detached[:3])
+        yield Check(
+            "partitions", CheckState.FAIL, f"{names} was detached: its writes are not captured any more"
         )
     for table in guard.coverage:
         if table.demoted:

@@ -71,4 +71,6 @@ class Sight:
     """Published tables that lost their identity: updates of the application fail there."""
     tables: frozenset[int]
     """oids of the covered tables that still exist."""
+    detached: tuple[str, ...]
+    """Leaves of the time of arming that belong to no published table any more."""
     standbys: int

@@ -76,6 +76,7 @@ def sight(world: World, guard: Guard, name: str) -> Sight:
             sum(publications.exists(session, publication) for publication in guard.publications),
             tables.without_identity(session, guard.publications),
             frozenset(row[0] for row in there),
+            tables.detached(session, tuple(leaf for table in guard.coverage for leaf in table.leaves)),
             slots.standbys(session),
         )
 

@@ -116,3 +116,15 @@ def without_identity(session: Session, publications: Sequence[str]) -> tuple[tup
     published: dict[int, int] = {row[0]: row[1] for row in rows}
     there = (table for table in read_tables(session) if table.oid in published and not table.usable)
     return tuple((published[table.oid], table.name) for table in there)
+
+
+def detached(session: Session, leaves: Sequence[int]) -> tuple[str, ...]:
+    """Those of these leaves that still are tables and no partitions any more: writes to them are published
+    under nobody's name, and nothing in the stream says so."""
+    rows = session.execute(
+        """SELECT n.nspname::text, c.relname::text FROM pg_class c
+           JOIN pg_namespace n ON n.oid = c.relnamespace
+           WHERE c.oid = ANY(%s::oid[]) AND NOT c.relispartition ORDER BY 1, 2""",
+        (list(leaves),),
+    ).fetchall()
+    return tuple(qualified(schema, name) for schema, name in rows)
