@@ -13,6 +13,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from backout.adapters.servers.local import LocalServers
 from backout.app.compose import Application
 from backout.app.desk import Desk
 from backout.cli import command_line
@@ -164,6 +165,9 @@ def shop_on(
         try:
             yield made
         finally:
+            scratch = LocalServers(made.state)
+            for running in scratch.running():
+                scratch.destroy(running)
             _forget_slots(server, database)
     with server.connect() as admin:
         admin.execute(f"DROP OWNED BY {role}".encode())
