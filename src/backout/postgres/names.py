@@ -12,6 +12,9 @@ MESSAGE_PREFIX = "backout"
 OBJECT_PREFIX = "backout_"
 """Of slots, publications, origins and restore points."""
 MARKER_TABLE = sql.Identifier(STATE_SCHEMA, "copy_marker")
+PROGRESS_TABLE = sql.Identifier(STATE_SCHEMA, "progress")
+PARKED_TABLE = sql.Identifier(STATE_SCHEMA, "parked")
+BASE_TABLE = sql.Identifier(STATE_SCHEMA, "base")
 
 
 def application_name(incident: str, sequence: int) -> str:

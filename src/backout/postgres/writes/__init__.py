@@ -1,0 +1,1 @@
+"""Apply translated changes to another database, each exactly once, with their position in the same commit."""
