@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from benchmarks import losses, proxies, snapshots, start_up
+from benchmarks import applying, losses, proxies, snapshots, start_up
 from benchmarks.cpu import Cost
 from benchmarks.dumps import plain_dump, stored_dump
 from benchmarks.table import Judged, Line, plain, shown
@@ -33,10 +33,12 @@ class Size:
     starts: int
     reports: int
     """How often a small report is repeated; the middle one counts."""
+    transactions: int
+    """How many of them the log holds that is replayed."""
 
 
-FULL = Size(rows=5_000_000, statements=2_000, rounds=5, starts=15, reports=5)
-QUICK = Size(rows=50_000, statements=200, rounds=2, starts=3, reports=1)
+FULL = Size(rows=5_000_000, statements=2_000, rounds=5, starts=15, reports=5, transactions=40_000)
+QUICK = Size(rows=50_000, statements=200, rounds=2, starts=3, reports=1, transactions=500)
 
 
 def measure(size: Size, major: int | None) -> tuple[list[Line], dict[str, object]]:
@@ -65,7 +67,9 @@ def measure(size: Size, major: int | None) -> tuple[list[Line], dict[str, object
             "cores": os.cpu_count(),
             "rows": size.rows,
         }
-    return [*large, *small, *memory, *started], facts
+    _note("applying the log")
+    applied = applying.lines(major, size.transactions)
+    return [*large, *small, *memory, *started, *applied], facts
 
 
 def _large(place: World, size: Size, directory: Path) -> tuple[list[Line], Cost, Cost]:

@@ -12,7 +12,17 @@ import pytest
 from benchmarks.table import Judged, Line, plain, shown
 
 ROOT = Path(__file__).resolve().parents[2]
-PARTS = ("loss report", "clone", "untouched", "snapshot: proof", "proxy", "memory", "--help", "status")
+PARTS = (
+    "loss report",
+    "clone",
+    "untouched",
+    "snapshot: proof",
+    "proxy",
+    "memory",
+    "--help",
+    "status",
+    "apply",
+)
 
 
 @pytest.mark.slow
