@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -344,6 +346,24 @@ def test_an_idle_connection_survives(world: World):
             assert isinstance(event, Idle)
             if time.monotonic() - begun > 2.5:
                 break
+
+
+def test_a_server_that_no_longer_answers_is_noticed(world: World):
+    """A network that drops packets ends no connection."""
+    world.on_source("CREATE TABLE t (id int PRIMARY KEY)")
+    start = world.arm("t")
+    with Stream(impatient(world, start)) as stream:
+        ((pid,),) = world.rows(
+            f"SELECT active_pid FROM pg_replication_slots WHERE slot_name = '{world.slot}'"
+        )
+        assert isinstance(pid, int)
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            with pytest.raises(NeighbourUnreachable, match="no answer for"):
+                for _ in stream.frames():
+                    pass
+        finally:
+            os.kill(pid, signal.SIGCONT)
 
 
 def test_a_connection_that_is_cut_is_told_in_words_and_goes_on_from_the_progress(world: World):

@@ -25,6 +25,8 @@ _ALIVE = struct.Struct(">QqB")
 _STATUS = struct.Struct(">cQQQqB")
 _EPOCH_OF_POSTGRES = 946_684_800
 _REPORT_SECONDS = 10.0
+_WITHOUT_TIMEOUT = 300.0
+"""Seconds that stand for `wal_sender_timeout` where the server has none."""
 PATIENCE = 0.02
 """How long to wait for the next message before saying that there is none."""
 
@@ -71,7 +73,10 @@ class Stream:
             self._session = _replication_session(source)
             try:
                 self._session.add_notice_handler(self._notice)
-                self._every = min(_REPORT_SECONDS, _sender_timeout(self._session) / 4)
+                timeout = _sender_timeout(self._session)
+                self._every = min(_REPORT_SECONDS, timeout / 4)
+                # in the middle of a large transaction the server answers after half its timeout only
+                self._dead_after = 2 * timeout
                 self._begin(looking)
             except BaseException:
                 self._session.close()
@@ -92,10 +97,11 @@ class Stream:
     def frames(self, patience: float = PATIENCE) -> Iterator[bytes | Silence]:
         """Messages of the output plugin, for ever; `Silence` whenever nothing came for `patience` seconds.
 
-        Raises `NeighbourUnreachable` when the connection ends, `Refused` when the server says that it
-        leaves changes out.
+        Raises `NeighbourUnreachable` when the connection ends or the server no longer answers, `Refused`
+        when it says that it leaves changes out.
         """
         pgconn = self._session.pgconn
+        silent = 0.0  # seconds waited here in vain; what the caller does between two reads does not count
         while True:
             try:
                 size, view = pgconn.get_copy_data(1)
@@ -106,8 +112,12 @@ class Stream:
             if size < 0:
                 raise self._ended()
             if size > 0:
+                silent = 0.0
                 yield self._understand(bytes(view))
             elif not self._wait(patience):
+                silent += patience
+                if silent > self._dead_after:
+                    raise self._lost(psycopg.OperationalError(f"no answer for {silent:.0f} s"))
                 yield Silence(self._heard)
             self.tend()
 
@@ -119,9 +129,9 @@ class Stream:
             self._report()
 
     def tend(self) -> None:
-        """Keep the connection alive: repeat what was acknowledged when that is due."""
+        """Keep the connection alive: repeat what was acknowledged when that is due, and ask for an answer."""
         if time.monotonic() - self._reported > self._every:
-            self._report()
+            self._report(ask=1)
 
     def _begin(self, looking: Session) -> None:
         """Start, then look again: between the first look and now somebody may have moved the slot; from now
@@ -163,10 +173,10 @@ class Stream:
             return Silence(self._heard)
         raise UnreadableStream(f"a replication message of unknown kind {data[:1]!r}")
 
-    def _report(self) -> None:
+    def _report(self, ask: int = 0) -> None:
         """Standby status update: written, flushed and applied are the same to us, and all of it durable."""
         now = int((time.time() - _EPOCH_OF_POSTGRES) * 1_000_000)
-        status = _STATUS.pack(b"r", self._durable, self._durable, self._durable, now, 0)
+        status = _STATUS.pack(b"r", self._durable, self._durable, self._durable, now, ask)
         pgconn = self._session.pgconn
         try:
             pgconn.put_copy_data(status)
@@ -214,7 +224,7 @@ def _replication_session(source: Source) -> Session:
         )
     except psycopg.OperationalError as error:
         raise explain_refusal(error, source.dsn) from None
-    for name, value in {**PINNED, "client_min_messages": "warning"}.items():
+    for name, value in {**PINNED, "client_min_messages": "warning", "statement_timeout": "0"}.items():
         command = sql.SQL("SELECT pg_catalog.set_config({}, {}, false)").format(name, value)
         session.execute(command)
     return session
@@ -226,4 +236,4 @@ def _sender_timeout(session: Session) -> float:
         "SELECT setting::int FROM pg_catalog.pg_settings WHERE name = 'wal_sender_timeout'"
     ).fetchone()
     assert row is not None
-    return row[0] / 1000 if row[0] else 4 * _REPORT_SECONDS
+    return row[0] / 1000 if row[0] else _WITHOUT_TIMEOUT
