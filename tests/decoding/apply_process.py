@@ -13,6 +13,7 @@ from backout.postgres.decoding.transactions import End
 from backout.postgres.writes import tables
 from backout.postgres.writes.apply import Applier, open_target
 from backout.postgres.writes.follow import Limits, follow
+from backout.postgres.writes.parking import Parking
 from backout.postgres.writes.same_schema import SameSchema, keys_of_tables
 
 RUN = "inc-1"
@@ -30,7 +31,7 @@ def main() -> int:
             session,
             progress,
             translation,
-            lambda change, why: tables.park(session, RUN, change, why),
+            Parking(session, RUN, RUN),
             alive=stream.tend,
         )
         print("ready", flush=True)

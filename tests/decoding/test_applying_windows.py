@@ -10,7 +10,7 @@ import pytest
 
 from backout.errors import NeighbourUnreachable, Refused, Stopped, UnknownName
 from backout.model.changes import RowChange, Transaction, lsn_text
-from backout.postgres import servers
+from backout.postgres import parked, servers
 from backout.postgres.connect import open_session
 from backout.postgres.decoding.transactions import DeadlinePassed, End
 from backout.postgres.writes import tables
@@ -163,6 +163,12 @@ def test_a_refused_row_is_parked_and_its_neighbours_arrive(world: World):
     assert world.carry_over() == 2
     told = [row[1:] for row in world.parked()]
     assert told == [("insert", {"id": "500"}, "23505"), ("insert", {"id": "700"}, "23505")]
+    with open_session(world.target_dsn, "backout/inc-1/4") as session:
+        listed = parked.entries(session, RUN)
+    assert [(one.relation, one.key, one.now) for one in listed] == [
+        ("public.t", ("500",), {"id": "500", "v": "500"}),
+        ("public.t", ("700",), {"id": "700", "v": "700"}),
+    ]
     others = "SELECT * FROM t WHERE id > 0 AND id NOT IN (500, 700) ORDER BY id"
     world.same(others)
     assert world.rows("SELECT * FROM t WHERE id = 700", target=True) == [(700, -700)]

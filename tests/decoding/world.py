@@ -17,6 +17,7 @@ from backout.postgres.decoding.transactions import Assembler, End, read
 from backout.postgres.writes import tables
 from backout.postgres.writes.apply import Applier, open_target
 from backout.postgres.writes.follow import Limits, follow
+from backout.postgres.writes.parking import Parking
 from backout.postgres.writes.same_schema import SameSchema, keys_of_tables
 from backout.testing.servers import RealServer
 
@@ -131,7 +132,7 @@ class World:
                 session,
                 tables.take_over(session, RUN),
                 SameSchema(keys_of_tables(session)),
-                lambda change, why: tables.park(session, RUN, change, why),
+                Parking(session, RUN, RUN),
                 alive=stream.tend if stream else lambda: None,
             )
             try:
@@ -148,7 +149,7 @@ class World:
             return applier.parked
 
     def parked(self) -> list[tuple[object, ...]]:
-        return self.rows("SELECT rel, kind, pk, sqlstate FROM backout.parked ORDER BY lsn, seq", target=True)
+        return self.rows("SELECT rel, kind, pk, sqlstate FROM backout.refused ORDER BY lsn, seq", target=True)
 
     def confirmed(self) -> int:
         told = self.rows(

@@ -13,7 +13,7 @@ OBJECT_PREFIX = "backout_"
 """Of slots, publications, origins and restore points."""
 MARKER_TABLE = sql.Identifier(STATE_SCHEMA, "copy_marker")
 PROGRESS_TABLE = sql.Identifier(STATE_SCHEMA, "progress")
-PARKED_TABLE = sql.Identifier(STATE_SCHEMA, "parked")
+REFUSED_TABLE = sql.Identifier(STATE_SCHEMA, "refused")
 BASE_TABLE = sql.Identifier(STATE_SCHEMA, "base")
 
 

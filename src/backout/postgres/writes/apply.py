@@ -19,9 +19,10 @@ import psycopg
 from backout.errors import BackoutError, NeighbourUnreachable, Refused, Stopped
 from backout.model.changes import Change, Transaction
 from backout.postgres.connect import Session, open_session
+from backout.postgres.writes.parking import Rejection
 from backout.postgres.writes.pipe import Pipe, Refusal
 from backout.postgres.writes.statements import Write
-from backout.postgres.writes.tables import Progress, Rejection, move_progress
+from backout.postgres.writes.tables import Progress, move_progress
 
 # What a row can bring upon itself: duplicates, checks, missing partitions, values that cannot be read as
 # the target's type, an exception of a trigger, TRUNCATE of what is referenced. Everything else is about

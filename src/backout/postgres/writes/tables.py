@@ -1,17 +1,16 @@
-"""Our tables in the database that changes are applied to: progress, parked rows, the memory of the merge."""
+"""Our tables in the database that changes are applied to: progress, refused changes, memory of the merge."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from psycopg import sql
 
 from backout.errors import Refused, UnknownName
-from backout.model.changes import Change, RowChange, lsn_of, lsn_text
+from backout.model.changes import lsn_of, lsn_text
+from backout.postgres import parked
 from backout.postgres.connect import Session
-from backout.postgres.names import BASE_TABLE, PARKED_TABLE, PROGRESS_TABLE, STATE_SCHEMA, qualified
+from backout.postgres.names import BASE_TABLE, PROGRESS_TABLE, REFUSED_TABLE, STATE_SCHEMA
 
 _TABLES = (
     (
@@ -20,10 +19,10 @@ _TABLES = (
            epoch bigint NOT NULL DEFAULT 0, moved_at timestamptz NOT NULL DEFAULT now()""",
     ),
     (
-        PARKED_TABLE,
+        REFUSED_TABLE,
         """run text, lsn pg_lsn, seq bigint, rel text NOT NULL, pk jsonb NOT NULL, kind text NOT NULL,
            image jsonb NOT NULL, reason text NOT NULL, sqlstate text NOT NULL,
-           parked_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (run, lsn, seq)""",
+           at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (run, lsn, seq)""",
     ),
     (
         BASE_TABLE,
@@ -51,6 +50,7 @@ def make_tables(session: Session) -> None:
             session.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(STATE_SCHEMA)))
         for name, columns in _TABLES:
             session.execute(sql.SQL("CREATE TABLE IF NOT EXISTS {} ({})").format(name, sql.SQL(columns)))
+        parked.ensure(session)
 
 
 def begin_run(session: Session, run: str, lsn: int) -> None:
@@ -116,44 +116,3 @@ def move_progress(session: Session, run: str, epoch: int, lsn: int, transactions
             intact="everything; the rows of this window were rolled back",
             next="backout status",
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Rejection:
-    """Why the target would not take a change."""
-
-    reason: str
-    sqlstate: str
-    """Empty when no error was raised, but another number of rows was hit than one."""
-
-
-def park(session: Session, run: str, change: Change, why: Rejection) -> None:
-    """Keep a change that could not be applied, with all that is known of it, inside the caller's transaction.
-
-    Parking the same change again replaces it: a run that repeats a window says the same thing.
-    """
-    statement = sql.SQL(
-        """INSERT INTO {} (run, lsn, seq, rel, pk, kind, image, reason, sqlstate)
-           VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)
-           ON CONFLICT (run, lsn, seq) DO UPDATE SET reason = excluded.reason, sqlstate = excluded.sqlstate"""
-    ).format(PARKED_TABLE)
-    place = (run, lsn_text(change.commit_lsn), change.sequence)
-    session.execute(statement, (*place, *_described(change), why.reason, why.sqlstate))
-
-
-def _described(change: Change) -> tuple[str, str, str, str]:
-    """Table, key, kind and images of a change, as they are parked."""
-    if not isinstance(change, RowChange):
-        names = ", ".join(qualified(relation.schema, relation.name) for relation in change.relations)
-        flags = {"cascade": change.cascade, "restart_identity": change.restart_identity}
-        return names, "{}", change.kind.value, json.dumps(flags)
-    relation = change.relation
-    image: Mapping[str, object] = {"old": change.old_values(), "new": change.new_values()}
-    row = change.old_values() or change.new_values()
-    key = {name: row[name] for name in relation.key if name in row}
-    return (
-        qualified(relation.schema, relation.name),
-        json.dumps(key),
-        change.kind.value,
-        json.dumps(image),
-    )

@@ -1,0 +1,92 @@
+"""Park a change that the target refused: on the work list of people, and in full in a table of ours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from backout.model.changes import Change, RowChange, lsn_text
+from backout.model.fates import Fate, Reason
+from backout.postgres import parked
+from backout.postgres.connect import Session
+from backout.postgres.names import REFUSED_TABLE, qualified
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """Why the target would not take a change."""
+
+    reason: str
+    sqlstate: str
+    """Empty when no error was raised, but another number of rows was hit than one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parking:
+    """A `Park` (see `apply.py`) that writes into the session of the applier, in its open transaction.
+
+    The work list has one entry for a row, which says what was refused first; every refused change of it
+    stands in the table of refused changes. Parking the same change again changes nothing.
+    """
+
+    session: Session
+    run: str
+    incident: str
+
+    def __call__(self, change: Change, why: Rejection) -> None:
+        self.session.execute(
+            sql.SQL(
+                """INSERT INTO {} (run, lsn, seq, rel, pk, kind, image, reason, sqlstate)
+                   VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING"""
+            ).format(REFUSED_TABLE),
+            (
+                self.run,
+                lsn_text(change.commit_lsn),
+                change.sequence,
+                *_told(change),
+                why.reason,
+                why.sqlstate,
+            ),
+        )
+        parked.store(self.session, self.incident, [_entry(change, why)])
+
+
+def _relation(change: Change) -> str:
+    if isinstance(change, RowChange):
+        return qualified(change.relation.schema, change.relation.name)
+    return ", ".join(qualified(relation.schema, relation.name) for relation in change.relations)
+
+
+def _key(change: Change) -> dict[str, str | None]:
+    """The key of the row before the change; empty when the log names none."""
+    if not isinstance(change, RowChange):
+        return {}
+    row = change.old_values() or change.new_values()
+    return {name: row[name] for name in change.relation.key if name in row}
+
+
+def _told(change: Change) -> tuple[str, Jsonb, str, Jsonb]:
+    """Table, key, kind and everything that is told of a change."""
+    if isinstance(change, RowChange):
+        image: dict[str, object] = {"old": change.old_values(), "new": change.new_values()}
+    else:
+        image = {"cascade": change.cascade, "restart_identity": change.restart_identity}
+    return _relation(change), Jsonb(_key(change)), change.kind.value, Jsonb(image)
+
+
+def _entry(change: Change, why: Rejection) -> parked.Entry:
+    """The entry for people. A row without a key is known by its place in the history."""
+    key = tuple(str(value) for value in _key(change).values())
+    return parked.Entry(
+        fate=Fate.PARKED,
+        relation=_relation(change),
+        key=key or (f"{lsn_text(change.commit_lsn)}#{change.sequence}",),
+        reason=Reason.CANNOT_APPLY,
+        detail=f"{change.kind.value}: {why.reason}",
+        columns=(),
+        before=None,
+        migrated=None,
+        now=(change.new_values() or None) if isinstance(change, RowChange) else None,
+    )
