@@ -74,14 +74,15 @@ def world(
         undone = read_schema(sessions[2])
         row = sessions[2].execute("SELECT pg_snapshot_xmin(pg_current_snapshot())::text").fetchone()
         assert row is not None
-        run(server, database, down or "SELECT")
+        run(server, database, "SELECT pg_current_xact_id()")  # others go on: the down is never the very next
+        downs = (_apply(server, database, down),) if down else ()
         run(server, database, later or "SELECT")
         plan = decide.repairable(read_schema(sessions[0]), undone, read_schema(sessions[2]), frozenset())
         attempts.with_search_path_of_role(sessions[2])
         ensure_schema(sessions[2])
         done.ensure(sessions[2])
         parked.ensure(sessions[2])
-        marks = Marks(str(int(row[0]) & 0xFFFFFFFF), migration)
+        marks = Marks(str(int(row[0]) & 0xFFFFFFFF), migration, downs)
         yield World(sessions[0], sessions[1], sessions[2], plan, marks)
 
 

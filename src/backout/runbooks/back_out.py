@@ -64,7 +64,7 @@ def back_out(run: Run, world: World, incident: Incident, held: tuple[str, ...] =
         again = rehearsal.reproduce(run, world, clearance, proven.proof.copy)
         raise execution.failure(incident.id, done, again)
 
-    repaired = lost_writes.repair(run, world, clearance.permit.proposal)
+    repaired = lost_writes.repair(run, world, clearance.permit.proposal, done)
     more = lost_writes.checks(repaired)
     checks = verification.verify(run, world, clearance.permit.proposal, done, held, more)
     communication.resolution(run, incident, done, checks, repaired)

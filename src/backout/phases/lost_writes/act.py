@@ -15,6 +15,7 @@ from datetime import timedelta
 
 from backout.errors import BackoutError, Refused
 from backout.model.check import Check
+from backout.model.execution import Execution
 from backout.model.plan import Proposal, Rehearsal, Strategy
 from backout.model.repair import RepairDone, Repaired, RepairPlan, RepairTable, Source
 from backout.model.snapshot import BeforeUp
@@ -124,9 +125,11 @@ def _rehearse(run: Run, stage: Stage, found: Triage, down: Rehearsal, source: So
         quiet = rights.may_quiet_triggers(production)
     with stage.clone("d") as database:
         with stage.session(database) as session:
-            undone, horizon = read_schema(session), rights.horizon(session)
+            undone = read_schema(session)
         run.progress("the down, then the repair, on a clone")
         _tool_on(stage, database, "unapply", len(found.offending))
+        with stage.session(database) as session:
+            horizon = rights.horizon(session)  # after the down: nobody else writes to this clone
         with _copies(world, source, stage.name) as copies, stage.session(database) as session:
             reach = decide.repairable(copies.before_schema, undone, read_schema(session), history)
             # Rows of a copy were all written by its restore: who wrote them on the target is not known there.
@@ -210,22 +213,27 @@ def before_the_down(run: Run, world: World, found: Triage, proposal: Proposal) -
     run.step("lost_writes.horizon", Horizon, note)
 
 
-def repair(run: Run, world: World, proposal: Proposal) -> RepairDone | None:
+def repair(run: Run, world: World, proposal: Proposal, down: Execution) -> RepairDone | None:
     """After the down: write back what the up destroyed. Resumed, it goes on after the last whole batch."""
     plan = proposal.repair
     if plan is None:
         return None
-    return run.step("lost_writes.repair", RepairDone, lambda attempt: _carry_out(run, world, plan, attempt))
+    downs = tuple(str(int(xid) % 2**32) for xid in down.xids)
+    return run.step(
+        "lost_writes.repair", RepairDone, lambda attempt: _carry_out(run, world, plan, downs, attempt)
+    )
 
 
-def _carry_out(run: Run, world: World, plan: RepairPlan, attempt: Attempt) -> RepairDone:
+def _carry_out(
+    run: Run, world: World, plan: RepairPlan, downs: tuple[str, ...], attempt: Attempt
+) -> RepairDone:
     begun = time.monotonic()
     noted = run.result("lost_writes.horizon", Horizon)
     with (
         _copies(world, plan.source, attempt.name) as copies,
         world.databases.operate(attempt.name) as session,
     ):
-        marks = Marks(noted.xid, noted.migration) if noted else Marks()
+        marks = Marks(noted.xid, noted.migration, downs) if noted else Marks(downs=downs)
         ready = _repair(run, world, session, plan.source, marks, plan.quiet_triggers, rest=1.0)
         told = _all(ready, copies, plan.tables)
         return RepairDone(

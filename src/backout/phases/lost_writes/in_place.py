@@ -38,6 +38,9 @@ class Repair:
     quiet_triggers: bool
     """The role may switch user triggers off for its own session."""
     budgets: Budgets
+    physical: bool = False
+    """The migrated copy shares its physical base with the live database: a row that nobody has written since
+    still has the same `xmin`, so that a write of the very same value is seen."""
     rest: float = 1.0
     """Pause after a batch, as a multiple of the time that it took: writers come first."""
     on_progress: Callable[[str, int], None] = field(default=lambda _table, _rows: None)
@@ -216,7 +219,9 @@ class Work:
             return judge(Triple(row.before, row.migrated, None), self._columns)
         # now(), random() and sequences gave production other values than the repeated migration on the copy.
         values = row.migrated if now.by_migration and row.migrated is not None else now.values
-        triple = Triple(row.before, row.migrated, values, None, now.touched_after_down)
+        known = self._repair.physical and row.version and now.version not in self._repair.marks.downs
+        touched = now.version != row.version if known else None
+        triple = Triple(row.before, row.migrated, values, touched, now.touched_after_down)
         return judge(triple, self._columns)
 
     def _change(self, key: live.Key, judgement: Judgement, now: live.Live | None) -> live.Change | None:

@@ -35,6 +35,8 @@ class Changed:
 
     before: Row | None
     migrated: Row | None
+    version: str = ""
+    """`xmin` of the migrated row: the live row of a physical sibling has the same until it is written."""
 
     def key(self, names: Sequence[str]) -> tuple[str, ...]:
         """Its identity, in text form."""
@@ -73,7 +75,11 @@ def changed_rows(copies: Copies, table: RepairTable) -> Iterator[tuple[Changed, 
         while batch := list(islice(apart, BATCH)):
             old = _rows_at(sides[0], [b for b, _ in batch if b is not None], _there(table, 0))
             new = _rows_at(sides[1], [a for _, a in batch if a is not None], _there(table, 1))
-            yield tuple(Changed(old[b] if b else None, new[a] if a else None) for b, a in batch)
+            yield tuple(_changed(old.get(b) if b else None, new.get(a) if a else None) for b, a in batch)
+
+
+def _changed(old: tuple[Row, str] | None, new: tuple[Row, str] | None) -> Changed:
+    return Changed(old[0] if old else None, new[0] if new else None, new[1] if new else "")
 
 
 def _there(table: RepairTable, side: int) -> tuple[RepairColumn, ...]:
@@ -135,14 +141,17 @@ def _sources(
     )
 
 
-def _rows_at(side: Side, places: Sequence[Place], columns: Sequence[RepairColumn]) -> dict[Place, Row]:
-    found: dict[Place, Row] = {}
+def _rows_at(
+    side: Side, places: Sequence[Place], columns: Sequence[RepairColumn]
+) -> dict[Place, tuple[Row, str]]:
+    """The rows at these places, each with its `xmin`."""
+    found: dict[Place, tuple[Row, str]] = {}
     names = [column.name for column in columns]
     texts = sql.SQL(", ").join(TEXT.of(sql.Identifier(name)) for name in names)
     for source, tids in by_source(side, places):
-        query = sql.SQL("SELECT {}, {} FROM {} WHERE {}").format(
+        query = sql.SQL("SELECT {}, xmin::pg_catalog.text, {} FROM {} WHERE {}").format(
             PLACE, texts, source.relation, at_places(tids)
         )
-        for place, *values in side.session.execute(query):
-            found[place] = dict(zip(names, values, strict=True))
+        for place, version, *values in side.session.execute(query):
+            found[place] = (dict(zip(names, values, strict=True)), version)
     return found

@@ -45,6 +45,8 @@ class Marks:
     not written since."""
     migration: str = ""
     """The migration's own."""
+    downs: tuple[str, ...] = ()
+    """The down's own: where it rewrote a table, every row carries one, and nobody had written it."""
 
 
 def read(session: Session, table: RepairTable, keys: Sequence[Key], marks: Marks) -> dict[Key, Live]:
@@ -56,7 +58,7 @@ def read(session: Session, table: RepairTable, keys: Sequence[Key], marks: Marks
     query = sql.SQL(
         "SELECT v.n, t.xmin::text, {touched}, {own}, {values} FROM {wanted} JOIN {table} t ON {join}"
     ).format(
-        touched=_touched(marks.horizon),
+        touched=_touched(marks),
         own=sql.SQL("t.xmin::text = {}").format(sql.Literal(marks.migration)),
         values=sql.SQL(", ").join(sql.SQL("{}::pg_catalog.text").format(name) for name in names),
         wanted=_given(_by_key(table, keys)),
@@ -78,10 +80,12 @@ def keys_of(session: Session, table: RepairTable, keys: Sequence[Key]) -> frozen
     return frozenset(keys[number - 1] for (number,) in session.execute(query))
 
 
-def _touched(horizon: str) -> sql.Composable:
-    if not horizon:
+def _touched(marks: Marks) -> sql.Composable:
+    if not marks.horizon:
         return sql.SQL("true")
-    return sql.SQL("pg_catalog.age(t.xmin) < pg_catalog.age({}::pg_catalog.xid)").format(sql.Literal(horizon))
+    return sql.SQL(
+        "pg_catalog.age(t.xmin) < pg_catalog.age({}::pg_catalog.xid) AND NOT t.xmin::text = ANY({}::text[])"
+    ).format(sql.Literal(marks.horizon), sql.Literal(list(marks.downs)))
 
 
 Given = dict[str, Sequence[str | None]]
