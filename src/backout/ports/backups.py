@@ -1,0 +1,169 @@
+"""Base backups and their WAL: what can be restored, to which point, always as a new instance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+from backout.model.check import Check
+from backout.model.recovery import Lsn, RecoveryTarget, TwinAfter, TwinBefore
+
+
+class TargetKind(StrEnum):
+    """How exactly a restore can be told where to end."""
+
+    NAME = "name"
+    LSN = "lsn"
+    XID = "xid"
+    TIME = "time"
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What this kind of backup can do; the plan refuses by these words, not by the tool's name."""
+
+    targets: frozenset[TargetKind]
+    granularity: str
+    """`record` (any place in the WAL) or a time, e.g. `1 s`."""
+    lsn_known: bool
+    """Whether a backup says at which position it is whole; without it no backup can be chosen."""
+    new_instance: bool
+    """Whether it restores beside the original. False = it is never used to restore."""
+    twin: bool
+    """Whether both sides of a migration share their physical base (rows keep their ctid and xmin)."""
+    takes: bool
+    """Whether `take` works here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """One base backup that its tool calls whole. `start` and `stop` are positions on `timeline`."""
+
+    id: str
+    kind: str
+    """Name of the adapter."""
+    system_identifier: str
+    major: int
+    timeline: int
+    start: Lsn
+    stop: Lsn
+    """It is consistent from here on: a target has to lie behind it."""
+    taken_at: str
+    """RFC 3339 in UTC, the end of the backup."""
+    size_bytes: int
+    checks: tuple[Check, ...] = ()
+    """How it was looked at, in words for people."""
+    wal_segment_bytes: int = 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """Evidence that recovery ended where it should: the server's own words and its answers."""
+
+    log_line: str
+    replayed_to: Lsn
+    """`pg_last_wal_replay_lsn()` while it stood at the target."""
+    in_recovery: bool
+    """`pg_is_in_recovery()` afterwards: false = it takes writes now."""
+    timeline: int
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """A new server made from a backup: ours, isolated, never the original."""
+
+    name: str
+    host: str
+    """Its private socket directory."""
+    port: int
+    role: str
+    """Superuser to come in as; the socket directory is what keeps others out."""
+    major: int
+    bin_directory: str
+    data_directory: str
+    backup: str
+    target: RecoveryTarget
+    reached: Reached
+    cut_off: bool
+    """Whether it runs without any network."""
+    made_by: str = "restore"
+    """`restore`, or how it was cloned from its twin: `reflink`, `copy`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Twin:
+    """Two instances: the last state without the migration, the first one with all of it."""
+
+    before: Instance
+    after: Instance
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What an adapter is given besides its options."""
+
+    instances: Path
+    """Directory in which new instances are recorded and made."""
+    project: Path
+    """Directory of backout.toml: relative paths start here."""
+    dsn: str = field(default="", repr=False)
+    """The source, for `take`; may carry a secret. Empty when it is not needed or not there."""
+    reserve_bytes: int = 0
+    """Bytes that have to stay free on the disk of `instances` (a production shares it)."""
+    lease_seconds: float = 24 * 3600.0
+    """How long an instance is kept for whoever made it."""
+
+
+class Backups(Protocol):
+    """One adapter per backup tool or provider.
+
+    Must: restore to a NEW instance and never over anything; isolate it before its first start (no
+    archiving, no replication, no subscription, no network, no preloaded scheduler), or not make it; restore
+    to exactly the target, and believe only the server's log and its own answer that it was reached; choose
+    the newest backup that is whole before the target; mark the copy after it was opened for writing.
+    May: take seconds or hours; `take` and `restore_new` look first and can be called again.
+    Must never: restore without an explicit target; change or remove a backup that it did not take itself;
+    put a connection string or secret into an argument list, a log or an error.
+    Errors: `Refused` when no backup is old enough, the WAL has a gap or ends too early, the cluster or
+    timeline is another one, the target was not reached, each with the exact reason and as early as it can
+    be known; `NeighbourUnreachable` when the tool or server does not answer; `Stopped` for a full disk.
+    """
+
+    name: str
+    """`base_backup`, `pgbackrest`, `barman`."""
+
+    def capabilities(self) -> Capabilities: ...
+
+    def checks(self) -> tuple[Check, ...]:
+        """Can it be used now: programs, repository, archive; never raises."""
+        ...
+
+    def list(self) -> tuple[Backup, ...]:
+        """Every whole backup, oldest first."""
+        ...
+
+    def take(self, label: str) -> Backup:
+        """Take a base backup now and look at it; `label` goes wherever the tool can keep one."""
+        ...
+
+    def restore_new(self, target: RecoveryTarget, name: str) -> Instance:
+        """A new instance called `name`, open for writing, that ends exactly at `target`."""
+        ...
+
+    def restore_twin(self, before: TwinBefore, after: TwinAfter, name: str) -> Twin:
+        """Both sides of a migration: `<name>-before` and `<name>-after`."""
+        ...
+
+    def instances(self) -> tuple[Instance, ...]:
+        """The instances that were made whole and still are there, running or not."""
+        ...
+
+    def conninfo(self, instance: Instance, database: str) -> str:
+        """libpq connection string; starts the instance when it does not run."""
+        ...
+
+    def destroy(self, instance_name: str) -> None:
+        """Stop and remove an instance, also a half made one, and prove that nothing is left. Idempotent."""
+        ...
