@@ -29,8 +29,8 @@ _SETTINGS = {
 }
 # Only the service user (and root) can enter the private socket directory, so the login itself asks nothing:
 # a rehearsal must be able to come in as any role of the source. No line for any network.
-_HBA = "local all all trust\n"
-_PORT = 5432
+HBA = "local all all trust\n"
+PORT = 5432
 _SUPERUSER = "backout_scratch"  # a name that no role of a source has
 _LOCK_PATIENCE_SECONDS = 120
 _RECORD = "server.json"
@@ -48,6 +48,8 @@ class Recorded:
     cut_off: bool
     boot_id: str
     """Boot of the machine in which it was last started: data without fsync does not outlive it."""
+    role: str = _SUPERUSER
+    """Superuser to come in as; a restored instance has those of its source only."""
 
 
 class Registry:
@@ -77,12 +79,12 @@ class Registry:
 
     def records(self) -> tuple[Recorded, ...]:
         """All records, also of servers that are half made or no longer run."""
-        found = (self._read(path.parent.name) for path in sorted(self._directory.glob(f"*/{_RECORD}")))
+        found = (self.find(path.parent.name) for path in sorted(self._directory.glob(f"*/{_RECORD}")))
         return tuple(record for record in found if record is not None)
 
     def ensure(self, name: str, binaries: Binaries) -> servers.Layout:
         """Start the server `name`, or make it first; call with the lock held. Idempotent."""
-        record = self._read(name)
+        record = self.find(name)
         if record is not None and not _usable(record):
             self.remove(record)
             record = None
@@ -95,6 +97,14 @@ class Registry:
         return layout
 
     def _make(self, name: str, binaries: Binaries) -> Recorded:
+        record = self.announce(name, binaries)
+        layout = layout_of(record)
+        servers.create(layout)
+        (layout.data / "pg_hba.conf").write_text(HBA)
+        return self.finish(record)
+
+    def announce(self, name: str, binaries: Binaries, role: str = _SUPERUSER) -> Recorded:
+        """Record a server before anything of it is there, and make its private socket directory."""
         launcher = servers.find_launcher()
         record = Recorded(
             name,
@@ -104,13 +114,15 @@ class Registry:
             ready=False,
             cut_off=launcher is not None,
             boot_id=_boot_id(),
+            role=role,
         )
         self._write(record)
         Path(record.sockets).mkdir(mode=0o700)
         servers.give(Path(record.sockets))
-        layout = layout_of(record)
-        servers.create(layout)
-        (layout.data / "pg_hba.conf").write_text(_HBA)
+        return record
+
+    def finish(self, record: Recorded) -> Recorded:
+        """Record that a server is whole."""
         ready = replace(record, ready=True)
         self._write(ready)
         return ready
@@ -140,7 +152,8 @@ class Registry:
             )
         shutil.rmtree(self._directory / record.name)
 
-    def _read(self, name: str) -> Recorded | None:
+    def find(self, name: str) -> Recorded | None:
+        """The record of this name; None when there is none that can be read."""
         try:
             return Recorded(**json.loads((self._directory / name / _RECORD).read_text()))
         except (OSError, ValueError, TypeError):
@@ -161,8 +174,8 @@ def layout_of(record: Recorded) -> servers.Layout:
         _binaries_of(record),
         Path(record.data),
         Path(record.sockets),
-        _PORT,
-        _SUPERUSER,
+        PORT,
+        record.role,
         settings=_SETTINGS,
         launcher=launcher,
     )

@@ -231,32 +231,46 @@ def create(layout: Layout, *, encoding: str = "UTF8", locale: str = "C") -> None
             where=str(layout.data),
         )
     with (layout.data / "postgresql.auto.conf").open("a") as conf:
-        for name, value in {**ISOLATION, **THROW_AWAY, **layout.settings}.items():
-            conf.write(f"{name} = '{_quoted(value)}'\n")
+        conf.write(as_configuration({**ISOLATION, **THROW_AWAY, **layout.settings}))
+
+
+def as_configuration(settings: Mapping[str, str]) -> str:
+    """Settings as the text of a configuration file."""
+    return "".join(f"{name} = '{_quoted(value)}'\n" for name, value in settings.items())
 
 
 def start(layout: Layout, *, timeout: float = 60) -> None:
     """Start the server and wait until it answers; a running one is left alone."""
     if is_running(layout):
         return
+    done = _pg_ctl_start(layout, ("-w", f"-t{int(timeout)}"), timeout + 10)
+    if done.returncode != 0 or not is_running(layout):
+        log = log_of(layout)
+        tail = " / ".join(log.read_text().splitlines()[-3:]) if log.exists() else done.stderr.strip()
+        raise NeighbourUnreachable(f"the private server did not start: {tail}", where=str(layout.data))
+
+
+def launch(layout: Layout) -> None:
+    """Start the server and do not wait: it may replay WAL for hours, and only its log says how that ends."""
+    _pg_ctl_start(layout, ("-W",), 60)
+
+
+def log_of(layout: Layout) -> Path:
+    """Where a server writes what it has to say."""
+    return layout.data / "server.log"
+
+
+def _pg_ctl_start(
+    layout: Layout, waiting: tuple[str, ...], timeout: float
+) -> subprocess.CompletedProcess[str]:
     layout.socket_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     give(layout.socket_directory)
     listen = "127.0.0.1" if layout.tcp else ""
     options = f"-c listen_addresses='{listen}' -c port={layout.port} "
     options += f"-c unix_socket_directories='{layout.socket_directory}'"
-    log = layout.data / "server.log"
-    done = _launch(
-        layout.launcher,
-        [
-            layout.binaries.program("pg_ctl"),
-            *("start", "-w", "-s", f"-t{int(timeout)}"),
-            *(f"-D{layout.data}", f"-l{log}", f"-o{options}"),
-        ],
-        timeout=timeout + 10,
-    )
-    if done.returncode != 0 or not is_running(layout):
-        tail = " / ".join(log.read_text().splitlines()[-3:]) if log.exists() else done.stderr.strip()
-        raise NeighbourUnreachable(f"the private server did not start: {tail}", where=str(layout.data))
+    pg_ctl = [layout.binaries.program("pg_ctl"), "start", "-s", *waiting]
+    pg_ctl += [f"-D{layout.data}", f"-l{log_of(layout)}", f"-o{options}"]
+    return _launch(layout.launcher, pg_ctl, timeout=timeout)
 
 
 def is_running(layout: Layout) -> bool:
