@@ -1,0 +1,1 @@
+"""Backup tools: what each can restore, to which point, always as a new instance."""

@@ -1,0 +1,55 @@
+"""Which backup a target is restored from: the newest that is whole before it; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from backout.errors import Refused
+from backout.model.recovery import RecoveryTarget, position
+from backout.ports.backups import Backup
+
+_INTACT = "the source and every backup; nothing was restored"
+
+
+def choose(backups: Iterable[Backup], target: RecoveryTarget) -> Backup:
+    """The newest backup of the target's cluster and timeline that ends before the target.
+
+    A newer one would start behind the target and never reach it: measured, a tool that takes the newest
+    backup by itself ended in `recovery ended before configured recovery target was reached`. Raises `Refused`
+    when none is old enough.
+    """
+    there = tuple(backups)
+    ours = [b for b in there if b.system_identifier == target.line.system_identifier]
+    if not ours:
+        raise _no_backup_of_this_cluster(there, target)
+    same = [b for b in ours if b.timeline == target.line.timeline]
+    if not same:
+        seen = ", ".join(sorted({str(b.timeline) for b in ours}))
+        raise Refused(
+            f"the target lies on timeline {target.line.timeline}, the backups were taken on timeline {seen}",
+            intact=_INTACT,
+            next="take a backup after each failover; this migration needs one taken on its own timeline",
+        )
+    older = [b for b in same if b.stop < position(target)]
+    if not older:
+        oldest = min(same, key=lambda b: b.stop)
+        raise Refused(
+            f"every backup is newer than the target: the oldest, {oldest.id}, is whole from "
+            f"{oldest.stop} on, the target lies at {position(target)}",
+            intact=_INTACT,
+            next="name an older backup; without one, the values that a dump still has can be put back: "
+            "backout snapshot list",
+        )
+    return max(older, key=lambda b: b.stop)
+
+
+def _no_backup_of_this_cluster(there: tuple[Backup, ...], target: RecoveryTarget) -> Refused:
+    if not there:
+        return Refused("there is no base backup", intact=_INTACT, next="take one before the next migration")
+    seen = ", ".join(sorted({b.system_identifier for b in there}))
+    return Refused(
+        f"the backups are of another cluster: they have system identifier {seen}, the target has "
+        f"{target.line.system_identifier}",
+        intact=_INTACT,
+        next="correct the backups of this target in backout.toml",
+    )
