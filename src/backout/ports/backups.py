@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -116,6 +117,18 @@ class Surroundings:
     """How long an instance is kept for whoever made it."""
 
 
+class WalSource(Protocol):
+    """Where archived WAL is kept: for restores, and for reading it.
+
+    `bring` puts these segments (all of them are in `names()`) into the directory, under their names, readable
+    for the account that runs servers; it raises `Refused` naming the one that cannot be had.
+    """
+
+    def names(self) -> frozenset[str]: ...
+
+    def bring(self, names: Iterable[str], directory: Path) -> None: ...
+
+
 class Backups(Protocol):
     """One adapter per backup tool or provider.
 
@@ -123,7 +136,8 @@ class Backups(Protocol):
     archiving, no replication, no subscription, no network, no preloaded scheduler), or not make it; restore
     to exactly the target, and believe only the server's log and its own answer that it was reached; choose
     the newest backup that is whole before the target; mark the copy after it was opened for writing.
-    May: take seconds or hours; `take` and `restore_new` look first and can be called again.
+    May: take seconds or hours. `restore_new` and `restore_twin` look first and can be called again; so does
+    `take` where the tool keeps the label.
     Must never: restore without an explicit target; change or remove a backup that it did not take itself;
     put a connection string or secret into an argument list, a log or an error.
     Errors: `Refused` when no backup is old enough, the WAL has a gap or ends too early, the cluster or
@@ -142,6 +156,10 @@ class Backups(Protocol):
 
     def list(self) -> tuple[Backup, ...]:
         """Every whole backup, oldest first."""
+        ...
+
+    def wal(self) -> WalSource:
+        """The archived WAL, to be read: where a migration begins and commits is found in it."""
         ...
 
     def take(self, label: str) -> Backup:

@@ -73,7 +73,8 @@ class BaseBackups(PhysicalBackups):
         data.rmdir()
         clone(source, data)
 
-    def _wal(self, backup: Backup) -> WalDirectories:
+    def wal(self, data: Path | None = None) -> WalDirectories:
+        """The archive, and pg_wal where it was named."""
         return self._directories
 
     def _listed(self) -> tuple[Backup, ...]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from backout.errors import Refused
 from backout.model.recovery import ForReplay, Lsn, NamedPoint, RecoveryTarget, TwinAfter, TwinBefore, position
-from backout.ports.backups import Backup, Capabilities, Instance, Surroundings, TargetKind, Twin
+from backout.ports.backups import Backup, Capabilities, Instance, Surroundings, TargetKind, Twin, WalSource
 from backout.postgres import servers
 from backout.postgres.physical.choose import choose
 from backout.postgres.physical.clone import clone, give_tree, require_space
@@ -16,7 +16,7 @@ from backout.postgres.physical.control import Control, read_control
 from backout.postgres.physical.instances import Instances
 from backout.postgres.physical.isolation import isolate
 from backout.postgres.physical.recovery import Ending, aim, recover
-from backout.postgres.physical.wal import WalSource, require_all, segments
+from backout.postgres.physical.wal import require_all, segments
 from backout.postgres.scratch import Recorded, layout_of
 
 
@@ -59,8 +59,8 @@ class PhysicalBackups(ABC):
         """Put the files of the backup into the empty directory `data`; raises `Refused` for a damaged one."""
 
     @abstractmethod
-    def _wal(self, backup: Backup) -> WalSource:
-        """Where the WAL after this backup is."""
+    def wal(self, data: Path | None = None) -> WalSource:
+        """Where the WAL is; `data` is a data directory of the cluster, for a tool that asks for one."""
 
     def capabilities(self) -> Capabilities:
         """Everything but a time: a clock is no recovery target here."""
@@ -133,7 +133,7 @@ class PhysicalBackups(ABC):
         control = read_control(layout_of(record).binaries, data)
         _require_cluster(control, target, data)
         isolate(data, name, control)
-        return _Filled(name, record, backup, control, self._wal(backup))
+        return _Filled(name, record, backup, control, self.wal(data))
 
     def _role(self, backup: Backup) -> str:
         """Superuser of a copy of this backup."""
@@ -158,7 +158,7 @@ class PhysicalBackups(ABC):
         aim(filled.data, target, wal)
 
     def _require_wal(self, backup: Backup, target: RecoveryTarget) -> None:
-        require_all(_segments(backup, target)[1], self._wal(backup).names(), self._archive)
+        require_all(_segments(backup, target)[1], self.wal().names(), self._archive)
 
     @property
     def _archive(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
+import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,11 +11,12 @@ import psycopg
 
 from backout.errors import BackoutError
 from backout.model.recovery import BadMigration, Line, Lsn, NotInWal, Transaction
+from backout.ports.backups import WalSource
+from backout.postgres import servers
 from backout.postgres.binaries import Binaries
 from backout.postgres.connect import Session
 from backout.postgres.physical.wal import (
     SEGMENT_BYTES,
-    WalSource,
     begin_of,
     is_segment,
     number_of,
@@ -88,14 +89,15 @@ def find_first_bad(
     `committed_at` is passed on when nothing is found.
     """
     wanted = frozenset(xid % 2**32 for xid in xids)
+    place = servers.private_directory("backout-wal-")  # where the account of a backup tool can write, too
     try:
-        reach = reach_of(wal, binaries, line, until, segment_bytes)
-        with tempfile.TemporaryDirectory(prefix="backout-wal-") as place:
-            return _find(reach, Path(place), wanted)
+        return _find(reach_of(wal, binaries, line, until, segment_bytes), place, wanted)
     except _NotFound as error:
         return NotInWal(str(error), REMAINS, committed_at)
     except (BackoutError, OSError) as error:
         return NotInWal(f"the WAL cannot be read: {error}", REMAINS, committed_at)
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def reach_of(wal: WalSource, binaries: Binaries, line: Line, until: Lsn | None, segment_bytes: int) -> Reach:

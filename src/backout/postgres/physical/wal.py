@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from backout.errors import Refused
 from backout.model.recovery import Lsn
@@ -15,18 +14,6 @@ from backout.postgres import servers
 
 SEGMENT_BYTES = 16 << 20
 _SEGMENT = re.compile(r"[0-9A-F]{24}\Z")
-
-
-class WalSource(Protocol):
-    """Where the WAL of a backup is kept.
-
-    `bring` puts these segments (all of them are in `names()`) into the directory, under their names, readable
-    for the account that runs servers; it raises `Refused` naming the one that cannot be had.
-    """
-
-    def names(self) -> frozenset[str]: ...
-
-    def bring(self, names: Iterable[str], directory: Path) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
