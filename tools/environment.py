@@ -288,13 +288,14 @@ def make_node_modules() -> None:
 
 
 def missing_system_packages() -> list[str]:
-    """Debian packages without which some tests are skipped: a server with TLS and contrib, OpenSSH."""
+    """Debian packages without which some tests are skipped: a server with TLS and contrib, OpenSSH,
+    the backup tools."""
     missing = []
     if not any(Path("/usr/lib/postgresql").glob("*/bin/postgres")):
         missing.append("postgresql")
     if shutil.which("ssh-keygen") is None:
         missing.append("openssh-client")
-    return missing
+    return [*missing, *(tool for tool in ("pgbackrest", "barman") if shutil.which(tool) is None)]
 
 
 @contextmanager
@@ -321,7 +322,7 @@ def make_system() -> None:
     else:
         try:
             with no_cluster_started():
-                apt_install(missing, "for the tests of TLS, extensions and signatures")
+                apt_install(missing, "for the tests of TLS, extensions, signatures and backups")
         except SetupFailed as failure:
             say(f"{failure}\nrun: going on without; some tests will be skipped")
 

@@ -5,19 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from backout.errors import ConfigurationError
+from backout.ports.backups import Backups, Surroundings
 from backout.ports.migrator import Migrator
 
 MIGRATORS = "backout.migrators"
+BACKUPS = "backout.backups"
 
 MigratorFactory = Callable[[Path, Mapping[str, object]], Migrator]
+BackupsFactory = Callable[[Mapping[str, object], Surroundings], Backups]
 
 
 def migrator_names() -> tuple[str, ...]:
     """Names of all installed migration tool adapters."""
-    return tuple(sorted(point.name for point in entry_points(group=MIGRATORS)))
+    return _names(MIGRATORS)
 
 
 def migrator(name: str, project: Path, options: Mapping[str, object]) -> Migrator:
@@ -25,12 +28,34 @@ def migrator(name: str, project: Path, options: Mapping[str, object]) -> Migrato
 
     Raises `ConfigurationError` when no adapter of this name is installed.
     """
-    for point in entry_points(group=MIGRATORS):
+    factory = cast(MigratorFactory, _load(MIGRATORS, name, "migration tool", "migrations.tool"))
+    return factory(project, options)
+
+
+def backups_names() -> tuple[str, ...]:
+    """Names of all installed backup tool adapters."""
+    return _names(BACKUPS)
+
+
+def backups(name: str, options: Mapping[str, object], surroundings: Surroundings) -> Backups:
+    """The adapter called `name`; `options` are its keys of the configuration.
+
+    Raises `ConfigurationError` when no adapter of this name is installed, or it refuses the options.
+    """
+    factory = cast(BackupsFactory, _load(BACKUPS, name, "backup tool", "backups.tool"))
+    return factory(options, surroundings)
+
+
+def _names(group: str) -> tuple[str, ...]:
+    return tuple(sorted(point.name for point in entry_points(group=group)))
+
+
+def _load(group: str, name: str, what: str, setting: str) -> Any:
+    for point in entry_points(group=group):
         if point.name == name:
-            factory = cast(MigratorFactory, point.load())
-            return factory(project, options)
+            return point.load()
     raise ConfigurationError(
-        f"no adapter for the migration tool {name!r} is installed",
-        where="backout.toml, migrations.tool",
-        next=f"choose one of: {', '.join(migrator_names())}",
+        f"no adapter for the {what} {name!r} is installed",
+        where=f"backout.toml, {setting}",
+        next=f"choose one of: {', '.join(_names(group))}",
     )
