@@ -81,7 +81,9 @@ def backup(label: str, stop: str, timeline: int = 3, system: str = "77") -> Back
 def test_the_newest_backup_that_is_whole_before_the_target_is_chosen():
     there = [backup("old", "0/3000000"), backup("older", "0/2000000"), backup("newer", "0/6000000")]
     assert choose(there, BEFORE).id == "old"
-    assert choose([backup("same", "0/5000100"), *there], BEFORE).id == "old"
+    at_it = [backup("same", "0/5000100"), *there]
+    assert choose(at_it, NAMED).id == "old", "the restore point ends where this backup does"
+    assert choose(at_it, BEFORE).id == "same"
 
 
 @pytest.mark.parametrize(

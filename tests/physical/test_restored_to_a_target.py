@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from backout.errors import Refused
@@ -40,6 +44,29 @@ def test_a_named_restore_point_is_reached_exactly(source: Production):
     source.backups.destroy("one")
     source.backups.destroy("one")
     assert source.backups.instances() == ()
+
+
+def test_a_restore_that_was_killed_is_listed_and_made_anew(source16: Production, tmp_path: Path):
+    point = prepared(source16)
+    program = (
+        "from pathlib import Path; from backout.adapters.backups.base_backup import BaseBackups;"
+        "from backout.postgres.physical import recovery;"
+        "from backout.model.recovery import *; from backout.ports.backups import Surroundings;"
+        "import os, sys, backout.postgres.physical.backups as b;"
+        "b.recover = lambda *a, **k: os.kill(os.getpid(), 9);"
+        "base = Path(sys.argv[1]);"
+        "backups = BaseBackups(base / 'store', (base / 'archive',), Surroundings(base / 'instances', base));"
+        "point = NamedPoint('before_it', Lsn.parse(sys.argv[2]));"
+        "backups.restore_new(ForReplay(Line(sys.argv[3], 1), point), 'one')"
+    )
+    arguments = (str(source16.base), str(point.lsn), source16.line().system_identifier)
+    done = subprocess.run([sys.executable, "-c", program, *arguments], check=False, cwd=tmp_path)
+    assert done.returncode == -9
+    assert source16.backups.instances() == ()
+    assert source16.backups.unfinished() == ("one",)
+    instance = source16.backups.restore_new(ForReplay(source16.line(), point), "one")
+    assert source16.rows(instance, "SELECT count(*) FROM t") == [(100,)]
+    assert source16.backups.unfinished() == ()
 
 
 def test_a_backup_is_compared_with_its_manifest_when_it_is_taken(source: Production):

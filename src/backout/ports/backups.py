@@ -178,6 +178,10 @@ class Backups(Protocol):
         """The instances that were made whole and still are there, running or not."""
         ...
 
+    def unfinished(self) -> tuple[str, ...]:
+        """Names of instances that a killed command left half made; nothing of ours is ever forgotten."""
+        ...
+
     def conninfo(self, instance: Instance, database: str) -> str:
         """libpq connection string; starts the instance when it does not run."""
         ...

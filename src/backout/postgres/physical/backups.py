@@ -71,6 +71,10 @@ class PhysicalBackups(ABC):
         """Those that were made whole and still are there, running or not."""
         return self._instances.all()
 
+    def unfinished(self) -> tuple[str, ...]:
+        """Names of those that a killed command left half made."""
+        return self._instances.unfinished()
+
     def conninfo(self, instance: Instance, database: str) -> str:
         """libpq connection string; starts the instance when it does not run."""
         return self._instances.conninfo(instance.name, database)
@@ -132,6 +136,7 @@ class PhysicalBackups(ABC):
         give_tree(data)
         control = read_control(layout_of(record).binaries, data)
         _require_cluster(control, target, data)
+        _require_segment_size(control, backup, data)
         isolate(data, name, control)
         return _Filled(name, record, backup, control, self.wal(data))
 
@@ -197,4 +202,15 @@ def _require_cluster(control: Control, target: RecoveryTarget, data: Path) -> No
             where=str(data),
             intact="everything; the copy was not started",
             next="correct the backups of this target in backout.toml",
+        )
+
+
+def _require_segment_size(control: Control, backup: Backup, data: Path) -> None:
+    """The WAL that is needed was named by this size."""
+    if control.segment_bytes != backup.wal_segment_bytes:
+        raise Refused(
+            f"the cluster writes WAL segments of {control.segment_bytes} bytes, its backup tool did not say so",
+            where=str(data),
+            intact="everything; the copy was not started",
+            next="restore it with the tool itself",
         )

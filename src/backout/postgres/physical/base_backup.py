@@ -123,6 +123,7 @@ def _describe(binaries: Binaries, label: str, data: Path) -> Backup:
         taken_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         size_bytes=sum(path.stat().st_size for path in data.rglob("*") if path.is_file()),
         checks=(check,),
+        wal_segment_bytes=control.segment_bytes,
     )
 
 

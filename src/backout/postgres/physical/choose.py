@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from backout.errors import Refused
-from backout.model.recovery import RecoveryTarget, position
+from backout.model.recovery import ForReplay, Lsn, NamedPoint, RecoveryTarget, position
 from backout.ports.backups import Backup
 
 _INTACT = "the source and every backup; nothing was restored"
@@ -30,7 +30,7 @@ def choose(backups: Iterable[Backup], target: RecoveryTarget) -> Backup:
             intact=_INTACT,
             next="take a backup after each failover; this migration needs one taken on its own timeline",
         )
-    older = [b for b in same if b.stop < position(target)]
+    older = [b for b in same if lies_before(b.stop, target)]
     if not older:
         oldest = min(same, key=lambda b: b.stop)
         raise Refused(
@@ -41,6 +41,16 @@ def choose(backups: Iterable[Backup], target: RecoveryTarget) -> Backup:
             "backout snapshot list",
         )
     return max(older, key=lambda b: b.stop)
+
+
+def lies_before(whole_from: Lsn, target: RecoveryTarget) -> bool:
+    """Whether a copy that is whole from here on can still be brought to the target.
+
+    A record that begins where the copy ends can be stopped at; a restore point that ends there is over.
+    """
+    if isinstance(target, ForReplay) and isinstance(target.at, NamedPoint):
+        return whole_from < position(target)
+    return whole_from <= position(target)
 
 
 def _no_backup_of_this_cluster(there: tuple[Backup, ...], target: RecoveryTarget) -> Refused:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from backout.errors import BackoutError, UnknownName
+from backout.errors import BackoutError, ConfigurationError, UnknownName
 from backout.model.recovery import RecoveryTarget
 from backout.model.target import CopyMarker
 from backout.ports.backups import Backup, Instance, Reached, Surroundings
@@ -21,6 +22,7 @@ from backout.records import codec
 
 _APPLICATION = "backout/instances/0"
 _RECORD = "instance.json"
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,47}\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,8 @@ class Instances:
 
     def announce(self, name: str, backup: Backup, role: str) -> Recorded:
         """Record an instance before anything of it is there; call `destroy` first when one may be left."""
+        if not _NAME.match(name):
+            raise ConfigurationError(f"{name!r} is no name of an instance: use a-z, 0-9 and -")
         binaries = servers.reachable(for_major(backup.major))
         with self._registry.lock():
             record = self._registry.announce(f"pg{backup.major}-{name}", binaries, role)
@@ -70,6 +74,10 @@ class Instances:
         """Those that were made whole and still are there, running or not."""
         found = (self._read(record) for record in self._registry.records() if record.ready)
         return tuple(instance for instance in found if instance is not None)
+
+    def unfinished(self) -> tuple[str, ...]:
+        """Names of those that a killed command left half made; `destroy` takes them."""
+        return tuple(_plain_name(record) for record in self._registry.records() if not record.ready)
 
     def find(self, name: str, target: RecoveryTarget) -> Instance | None:
         """The whole instance of this name, when it was restored to this target."""
