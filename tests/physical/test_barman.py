@@ -21,6 +21,7 @@ from backout.testing.servers import available_majors
 from tests.physical.world import Production, production
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(shutil.which("barman") is None, reason="barman: apt-get install barman"),
     pytest.mark.skipif(15 not in available_majors(), reason="needs PostgreSQL 15 (Debian's)"),
 ]

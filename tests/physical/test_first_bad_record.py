@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import pytest
+
 from backout.model.recovery import BadMigration, NotInWal, for_replay, twin_after, twin_before
 from backout.postgres.connect import open_session
 from backout.postgres.physical.first_bad import find_first_bad, read_commit_time
 from backout.postgres.physical.wal import WalDirectories
 from backout.postgres.physical.waldump import commit_of, next_xid, older, parse
 from tests.physical.world import DATABASE, Production, production, value
+
+pytestmark = pytest.mark.slow  # a server is restored or read for real
 
 HISTORY = "CREATE TABLE history (id int, run_on timestamptz DEFAULT now())"
 

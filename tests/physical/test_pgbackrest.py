@@ -21,6 +21,7 @@ from backout.testing.servers import available_majors
 from tests.physical.world import Production, production
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(shutil.which("pgbackrest") is None, reason="pgbackrest: apt-get install pgbackrest"),
     pytest.mark.skipif(15 not in available_majors(), reason="needs PostgreSQL 15 (Debian's pgBackRest)"),
 ]

@@ -30,6 +30,8 @@ from backout.postgres.physical.wal import WalDirectories, segment_of
 from backout.testing.servers import RealServer
 from tests.physical.world import DATABASE, Production, production
 
+pytestmark = pytest.mark.slow  # a server is restored or read for real
+
 
 def recorded(source: Production) -> list[object]:
     """Leftovers: servers that are still recorded."""

@@ -15,6 +15,8 @@ from backout.postgres.connect import open_session
 from backout.postgres.marks import require_marker
 from tests.physical.world import DATABASE, Production
 
+pytestmark = pytest.mark.slow  # a server is restored or read for real
+
 
 def prepared(source: Production) -> NamedPoint:
     """A backup with 50 rows, 50 more, a restore point, then everything deleted; all archived."""

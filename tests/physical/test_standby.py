@@ -20,6 +20,8 @@ from backout.postgres.physical.standby import Standing, read_standing, require_b
 from backout.testing.servers import RealServer, free_port
 from tests.physical.world import DATABASE, Production, value
 
+pytestmark = pytest.mark.slow  # a server is restored or read for real
+
 
 @contextmanager
 def standby_of(source: Production) -> Iterator[RealServer]:

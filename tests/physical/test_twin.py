@@ -10,6 +10,8 @@ from backout.postgres.physical.first_bad import find_first_bad
 from backout.postgres.physical.wal import WalDirectories
 from tests.physical.world import Production, value
 
+pytestmark = pytest.mark.slow  # a server is restored or read for real
+
 KEYLESS = "SELECT tableoid, ctid::text, xmin::text, id FROM log ORDER BY ctid"
 
 

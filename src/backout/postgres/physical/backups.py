@@ -209,7 +209,7 @@ def _require_segment_size(control: Control, backup: Backup, data: Path) -> None:
     """The WAL that is needed was named by this size."""
     if control.segment_bytes != backup.wal_segment_bytes:
         raise Refused(
-            f"the cluster writes WAL segments of {control.segment_bytes} bytes, its backup tool did not say so",
+            f"the cluster writes WAL segments of {control.segment_bytes} bytes, which its backup did not say",
             where=str(data),
             intact="everything; the copy was not started",
             next="restore it with the tool itself",
