@@ -121,6 +121,13 @@ class SnapshotSettings(_Strict):
     jobs: int | None = Field(None, ge=1, description="Parallel dump and restore jobs; default: cores.")
 
 
+class BackupSettings(_Strict):
+    """The backup tool of the target's cluster. Other keys are handed to its adapter."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    tool: str = Field(description="base_backup, pgbackrest, barman, or the name of an installed adapter.")
+
+
 class CheckSettings(_Strict):
     """One check of the validation plan; exactly one of sql, regclass, http, command."""
 
@@ -155,6 +162,9 @@ class Target(_Strict):
     dsn: Dsns = Field(description="Where the connection strings are read from.")
     migrations: Migrations = Field(description="The migration tool.")
     snapshot: SnapshotSettings = Field(SnapshotSettings(), description="Snapshots and scratch servers.")
+    backups: BackupSettings | None = Field(
+        None, description="Base backups and archived WAL, to restore to just before a migration."
+    )
     checks: dict[str, CheckSettings] = Field(
         {}, description="The validation plan, one table a check; an empty plan keeps the gate shut."
     )

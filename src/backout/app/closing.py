@@ -41,14 +41,16 @@ def close(desk: Desk, incident_id: str, reason: str) -> Closed:
 
 
 def _destroy_copies(desk: Desk, incident_id: str, target: str) -> tuple[str, ...]:
-    names = set()
+    names, instances = set[str](), set[str]()
     for entry in desk.app.journal.read(incident_id):
         if entry.kind is EntryKind.FINISHED and entry.body.get("type") == "Proven":
             names.add(codec.load(Proven, entry.body).proof.copy)
         if entry.kind is EntryKind.FINISHED and entry.body.get("type") == "BeforeUp":
-            names.add(codec.load(BeforeUp, entry.body).database)
+            before = codec.load(BeforeUp, entry.body)
+            names |= {before.database, f"{before.database[:59]}_m", f"{before.database[:59]}_r"}
+            instances |= {before.before, before.after}
     servers = desk.app.servers(target)
-    found = []
+    found = _destroy_instances(desk, target, instances - {""})
     for scratch in servers.running():
         dsn = servers.conninfo(scratch, "postgres")
         for copy in copies.list_copies(dsn, scratch.name):
@@ -56,3 +58,13 @@ def _destroy_copies(desk: Desk, incident_id: str, target: str) -> tuple[str, ...
                 copies.destroy(scratch, dsn, copy.database)
                 found.append(copy.database)
     return tuple(found)
+
+
+def _destroy_instances(desk: Desk, target: str, names: set[str]) -> list[str]:
+    """Restored clusters of the incident, also one that a killed command left half made."""
+    backups = desk.app.world(target).backups
+    if backups is None:
+        return []
+    for name in sorted(names):
+        backups.destroy(name)
+    return sorted(names)

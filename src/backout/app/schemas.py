@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from backout import settings
-from backout.app import results
+from backout.app import backups, results
 from backout.errors import UnknownName
 from backout.records import codec
 from backout.render.known import Known
@@ -29,6 +29,8 @@ DOCUMENTS: Mapping[str, type] = {
     "parked show": results.ParkedShown,
     "parked retry": results.ParkedDone,
     "parked resolve": results.ParkedDone,
+    "backup take": backups.BackupList,
+    "backup list": backups.BackupList,
     "snapshot take": results.SnapshotAnswer,
     "snapshot prove": results.SnapshotAnswer,
     "snapshot adopt": results.SnapshotAnswer,

@@ -19,6 +19,7 @@ from backout.model.guard import GuardLimits
 from backout.model.people import Role
 from backout.model.plan import Budgets
 from backout.model.validation import CheckKind, CheckSpec, ValidationPlan
+from backout.ports.backups import Backups, Surroundings
 from backout.ports.servers import Servers
 from backout.ports.world import Session, World
 from backout.postgres.connect import open_session, place
@@ -52,6 +53,9 @@ class TargetDatabases:
 
     def operate_dsn(self) -> str:
         return self._dsn("operate", self.target.dsn.operate)
+
+    def snapshot(self, name: str) -> Session:
+        return open_session(self.snapshot_dsn(), name)
 
     def snapshot_dsn(self) -> str:
         return self._dsn("snapshot", self.target.dsn.snapshot)
@@ -99,6 +103,7 @@ def world(application: Application, name: str) -> World:
         scope=target.snapshot.scope or "",
         retention_seconds=application.settings.kept.retention,
         guard=guard_limits(application),
+        backups=backups(application, name),
         project=project,
     )
 
@@ -118,6 +123,20 @@ def servers(application: Application, name: str) -> Servers:
     path = f"target.{name}.snapshot.scratch"
     source: Callable[[], str] = lambda: settings.resolve_dsn(scratch, base, path).get_secret_value()  # noqa: E731
     return NamedServer(source)
+
+
+def backups(application: Application, name: str, dsn: str = "") -> Backups | None:
+    """The backup tool of the target, where one is configured; `dsn` only to take a backup."""
+    chosen = application.settings.target[name].backups
+    if chosen is None:
+        return None
+    surroundings = Surroundings(
+        application.state / "instances",
+        application.config_path.parent,
+        dsn,
+        reserve_bytes=0,
+    )
+    return plugins.backups(chosen.tool, chosen.model_extra or {}, surroundings)
 
 
 def people(application: Application) -> SshPeople:

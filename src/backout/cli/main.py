@@ -34,6 +34,7 @@ VERBS = (
     Verb("demo", "demo:demo", "Rescue a real database from a real bad migration."),
     Verb("guard", "guard:verbs", "Before a migration: a restore point, and later writes held."),
     Verb("snapshot", "snapshot:verbs", "Backup snapshots, and the proof that they restore."),
+    Verb("backup", "backup:verbs", "Base backups, to restore to just before a migration."),
     Verb("kept", "kept:verbs", "What a down destroyed, and its way back."),
     Verb("parked", "parked:verbs", "Rows of a repair that need a person, with all versions."),
 )

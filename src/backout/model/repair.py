@@ -67,14 +67,23 @@ class Source:
     as_of: str
     """The moment of `before`, RFC 3339."""
     before: str
-    """Database on the scratch server: just before the migration."""
+    """Database: just before the migration."""
     migrated: str
-    """Database on the scratch server: just after it, and brought to the schema of the live database."""
+    """Database: just after it, and brought to the schema of the live database."""
     exact: bool
     """Nothing was committed between `before` and the migration."""
     stale_transactions: int | None
     """Else how many at most; None = nobody can know."""
     failure: str = ""
+    before_instance: str = ""
+    """Restored cluster that holds `before`; empty = the scratch server. Then both are clusters, and share
+    their physical base with the live one."""
+    migrated_instance: str = ""
+
+    @property
+    def physical(self) -> bool:
+        """Whether an untouched row lies in the live database as it lies in the copies."""
+        return bool(self.migrated_instance)
 
     @property
     def label(self) -> str:

@@ -87,10 +87,19 @@ class Proof:
 
 @dataclass(frozen=True, slots=True)
 class BeforeUp:
-    """A snapshot from before the migration and the database it was restored to; all empty = none."""
+    """The state before the migration and the database that holds it; all empty = none.
+
+    From a snapshot: a database on the scratch server. From a base backup and the WAL: two instances.
+    """
 
     snapshot: str
     database: str
     taken_at: str
     transactions: str = ""
-    """`pg_current_snapshot()` of the source at that moment: tells what was committed in between."""
+    """Of a snapshot: `pg_current_snapshot()` of the source then, which tells what was committed since."""
+    before: str = ""
+    """Name of the instance just before the migration's commit; empty for a snapshot."""
+    after: str = ""
+    """Name of the instance just after it."""
+    commits_inside: int = 0
+    """Foreign transactions that committed between the two; 0 for a migration in one transaction."""

@@ -12,6 +12,7 @@ from backout.model.gate import Policy
 from backout.model.guard import GuardLimits
 from backout.model.plan import Budgets
 from backout.model.validation import ValidationPlan
+from backout.ports.backups import Backups
 from backout.ports.migrator import Migrator
 from backout.ports.people import People
 from backout.ports.servers import Servers
@@ -39,6 +40,10 @@ class Databases(Protocol):
         """The connection string of the owner role: for the proxy and pg_dump, never printed."""
         ...
 
+    def snapshot(self, name: str) -> Session:
+        """A session of the role that takes snapshots: it may switch the WAL where anybody may."""
+        ...
+
     def snapshot_dsn(self) -> str: ...
 
 
@@ -61,5 +66,7 @@ class World:
     scope: str = "whole"
     retention_seconds: float = 90 * 86400.0
     guard: GuardLimits = field(default_factory=GuardLimits)
+    backups: Backups | None = None
+    """The backup tool of the target's cluster; None = none is configured."""
     project: Path = Path()
     """Directory of the migration project; paths of migration files are relative to it."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from backout.errors import UnknownName
+from backout.model.snapshot import BeforeUp
 from backout.model.target import CopyMarker
 from backout.ports.servers import Scratch
 from backout.ports.world import Session, World
@@ -76,3 +77,20 @@ def server_of(world: World, database: str) -> Scratch:
         if any(copy.database == database for copy in copies.list_copies(dsn, scratch.name)):
             return scratch
     raise UnknownName(f"the copy {database} is gone", intact="production", next="backout propose")
+
+
+def before_dsn(world: World, before: BeforeUp) -> str:
+    """Reaches the state before the migration: on its own instance, or on the scratch server."""
+    return copy_dsn(world, before.database, before.before)
+
+
+def copy_dsn(world: World, database: str, instance: str) -> str:
+    """Reaches a copy: `instance` names a restored cluster; empty = a database on a scratch server. Raises
+    `UnknownName` when it is gone."""
+    if not instance:
+        return world.servers.conninfo(server_of(world, database), database)
+    if world.backups is not None:
+        for found in world.backups.instances():
+            if found.name == instance:
+                return world.backups.conninfo(found, database)
+    raise UnknownName(f"the instance {instance} is gone", intact="production", next="backout propose")

@@ -15,6 +15,7 @@ from backout.phases.gate import act as gate
 from backout.phases.lost_writes import act as lost_writes
 from backout.phases.rehearsal import act as rehearsal
 from backout.phases.snapshot import act as snapshot
+from backout.phases.snapshot import before
 from backout.phases.strategy import act as strategy
 from backout.phases.strategy import candidates
 from backout.phases.triage import act as triage
@@ -34,15 +35,15 @@ def back_out(run: Run, world: World, incident: Incident, held: tuple[str, ...] =
 
     proven = snapshot.take_and_prove(run, world, (*found.up, *found.down))
     communication.snapshot_taken(run, incident, proven.snapshot)
-    earlier = snapshot.before_up(run, world, found, proven.proof.copy)
+    earlier = before.before_up(run, world, found, proven.proof.copy)
     rehearsals = tuple(
-        rehearsal.rehearse(run, world, found, plan, proven.proof.copy, earlier.database)
+        rehearsal.rehearse(run, world, found, plan, proven.proof.copy, earlier)
         for plan in candidates.decide(found)
     )
     if rehearsal.reached_outside(rehearsals, proven.snapshot):
         proven = snapshot.widen(run, world, proven)
         rehearsals = tuple(
-            rehearsal.rehearse(run, world, found, plan, proven.proof.copy, earlier.database, again=".widened")
+            rehearsal.rehearse(run, world, found, plan, proven.proof.copy, earlier, again=".widened")
             for plan in candidates.decide(found)
         )
     in_place = lost_writes.rehearse(run, world, found, rehearsal.of_the_down(rehearsals), earlier)

@@ -12,6 +12,7 @@ from backout.model.triage import Triage
 from backout.phases.lost_writes import act as lost_writes
 from backout.phases.rehearsal import act as rehearsal
 from backout.phases.snapshot import act as snapshot
+from backout.phases.snapshot import adopt, before
 from backout.phases.snapshot.facts import Proven
 from backout.phases.strategy import act as strategy
 from backout.phases.strategy import candidates
@@ -26,9 +27,9 @@ def rehearse(
     """If this had to be backed out tonight: what it would cost, and what is missing."""
     found = triage.find(run, world, exercise)
     proven = snapshot.take_and_prove(run, world)
-    earlier = snapshot.before_up(run, world, found, proven.proof.copy)
+    earlier = before.before_up(run, world, found, proven.proof.copy)
     rehearsals = tuple(
-        rehearsal.rehearse(run, world, found, plan, proven.proof.copy, earlier.database)
+        rehearsal.rehearse(run, world, found, plan, proven.proof.copy, earlier)
         for plan in candidates.decide(found)
     )
     in_place = lost_writes.rehearse(run, world, found, rehearsal.of_the_down(rehearsals), earlier)
@@ -43,7 +44,7 @@ def take_snapshot(run: Run, world: World) -> Snapshot:
 
 def adopt_snapshot(run: Run, world: World, path: Path, taken_at: str) -> Proven:
     """Take in a backup that somebody else made."""
-    return snapshot.adopt(run, world, path, taken_at)
+    return adopt.adopt(run, world, path, taken_at)
 
 
 def prove_snapshot(run: Run, world: World) -> Proven:

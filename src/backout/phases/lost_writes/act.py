@@ -1,8 +1,8 @@
 """Strategy D: after the down, bring back what the up destroyed, row by row, while the application runs.
 
-The two states of before come from a snapshot taken before the migration: restored, it is the state before;
-with the same migrations applied and undone again on a clone, through the real tool, it is the state that
-the live database would have if nobody had written since. Where the two differ, the migration did it.
+Two states tell what the migration did: just before it, and just after it with the down run on top, as the
+live database would be if nobody had written since. They come from a base backup and the WAL, exactly; or
+from an older snapshot, on a clone of which the migration is repeated and undone through the real tool.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ from backout.postgres.proxy.policy import RECORD_ONLY
 from backout.postgres.repair import attempts, rights, sequences
 from backout.postgres.repair.effect import Copies
 from backout.postgres.repair.live import Marks
-from backout.postgres.stage import Stage, server_of
+from backout.postgres.roles import acting_dsn
+from backout.postgres.stage import Stage, copy_dsn, server_of
 from backout.postgres.through_proxy import drive
 
 COPY_LEASE = timedelta(hours=24)
@@ -65,24 +66,53 @@ def rehearse(
 
 
 def _source(run: Run, world: World, found: Triage, before: BeforeUp, name: str) -> Source:
-    """The two states, each a database that stays on the scratch server."""
+    """The two states, each in a database that stays."""
+    make = _from_twin if before.after else _from_snapshot
+    try:
+        return make(run, world, found, before, name)
+    except BackoutError as error:
+        told = f"the state just after the migration cannot be had from {before.snapshot}: {error.what}"
+        return Source(before.snapshot, before.taken_at, "", "", False, None, told)
+
+
+def _from_twin(run: Run, world: World, found: Triage, before: BeforeUp, name: str) -> Source:
+    """The instance just after the migration's commit; the down brings it to the schema of the live one."""
+    run.progress("the down runs on the restored state just after the migration")
+    dsn = copy_dsn(world, before.database, before.after)
+    there = [name for name in found.offending if name in _applied(world, dsn, name)]
+    if there:  # a process that died had not come to it yet
+        with open_session(dsn, name) as session:
+            acting = acting_dsn(session, dsn, found.identity.role)
+        _drive(world, dsn, acting, "unapply", len(there), name)
+    _history_must(world, dsn, found, name, present=False)
+    inside = before.commits_inside
+    return Source(
+        *(before.snapshot, before.taken_at, before.database, before.database, inside == 0, inside),
+        before_instance=before.before,
+        migrated_instance=before.after,
+    )
+
+
+def _from_snapshot(run: Run, world: World, found: Triage, before: BeforeUp, name: str) -> Source:
+    """An older snapshot, on which the migration is repeated and undone."""
     run.progress("the migration is repeated on the snapshot from before it")
     # An adopted backup came without its owners: there the tool acts as the owner of the copy.
     role = found.identity.role if before.transactions else ""
     stage = Stage(world, server_of(world, before.database), before.database, role, name)
     exact, stale = decide.gap(before.transactions, found.committed.xid)
-    try:
-        ready = _up_to_the_migration(stage, found)
-        migrated = replace(stage, copy=ready).make("m", COPY_LEASE)
-        count = len(found.offending)
-        _tool_on(stage, migrated, "apply", count)
-        _history_must(stage, migrated, found, present=True)
-        _tool_on(stage, migrated, "unapply", count)
-        _history_must(stage, migrated, found, present=False)
-    except BackoutError as error:
-        told = f"the migration cannot be repeated on {before.snapshot}: {error.what}"
-        return Source(before.snapshot, before.taken_at, "", "", False, None, told)
+    ready = _up_to_the_migration(stage, found)
+    migrated = replace(stage, copy=ready).make("m", COPY_LEASE)
+    count = len(found.offending)
+    _tool_on(stage, migrated, "apply", count)
+    _history_must(world, stage.dsn(migrated), found, name, present=True)
+    _tool_on(stage, migrated, "unapply", count)
+    _history_must(world, stage.dsn(migrated), found, name, present=False)
     return Source(before.snapshot, before.taken_at, ready, migrated, exact, stale)
+
+
+def _applied(world: World, dsn: str, name: str) -> frozenset[str]:
+    with open_session(dsn, name) as session:
+        return frozenset(row.name for row in world.migrator.history(session).rows)
 
 
 def _up_to_the_migration(stage: Stage, found: Triage) -> str:
@@ -100,23 +130,27 @@ def _up_to_the_migration(stage: Stage, found: Triage) -> str:
 
 
 def _tool_on(stage: Stage, database: str, verb: str, count: int) -> None:
-    with stage.session(database) as session:
+    _drive(stage.world, stage.dsn(database), stage.tool_dsn(database), verb, count, stage.name)
+
+
+def _drive(world: World, dsn: str, acting: str, verb: str, count: int, name: str) -> None:
+    """The tool's verb on a copy; refuses on anything that does not carry our marker."""
+    with open_session(dsn, name) as session:
         require_marker(session)
 
     def work(environment: ToolEnvironment) -> ToolResult:
-        command = stage.world.migrator.apply if verb == "apply" else stage.world.migrator.unapply
+        command = world.migrator.apply if verb == "apply" else world.migrator.unapply
         return command(count, environment, _TOOL_DEADLINE)
 
-    drive(stage.world.migrator, work, stage.tool_dsn(database), RECORD_ONLY, stage.name)
+    drive(world.migrator, work, acting, RECORD_ONLY, name)
 
 
-def _history_must(stage: Stage, database: str, found: Triage, *, present: bool) -> None:
-    with stage.session(database) as session:
-        names = {row.name for row in stage.world.migrator.history(session).rows}
-    wrong = [name for name in found.offending if (name in names) is not present]
+def _history_must(world: World, dsn: str, found: Triage, name: str, *, present: bool) -> None:
+    names = _applied(world, dsn, name)
+    wrong = [migration for migration in found.offending if (migration in names) is not present]
     if wrong:
         what = "was not applied" if present else "was not undone"
-        raise Refused(f"{wrong[0]} {what} there", where=database, intact="production")
+        raise Refused(f"{wrong[0]} {what} there", intact="production")
 
 
 def _rehearse(run: Run, stage: Stage, found: Triage, down: Rehearsal, source: Source) -> Rehearsal:
@@ -150,10 +184,9 @@ def _rehearse(run: Run, stage: Stage, found: Triage, down: Rehearsal, source: So
 
 @contextmanager
 def _copies(world: World, source: Source, name: str) -> Iterator[Copies]:
-    scratch = server_of(world, source.before)
     with (
-        open_session(world.servers.conninfo(scratch, source.before), name) as before,
-        open_session(world.servers.conninfo(scratch, source.migrated), name) as migrated,
+        open_session(copy_dsn(world, source.before, source.before_instance), name) as before,
+        open_session(copy_dsn(world, source.migrated, source.migrated_instance), name) as migrated,
         steady(before),
         steady(migrated),
     ):
@@ -197,8 +230,9 @@ def _all(repair: Repair, copies: Copies, tables: tuple[RepairTable, ...]) -> dic
 def ready(world: World, proposal: Proposal) -> None:
     """Before anything happens: the copies that the repair reads are still there. Raises `UnknownName`."""
     if proposal.repair is not None:
-        server_of(world, proposal.repair.source.before)
-        server_of(world, proposal.repair.source.migrated)
+        source = proposal.repair.source
+        copy_dsn(world, source.before, source.before_instance)
+        copy_dsn(world, source.migrated, source.migrated_instance)
 
 
 def before_the_down(run: Run, world: World, found: Triage, proposal: Proposal) -> None:
@@ -234,7 +268,10 @@ def _carry_out(
         world.databases.operate(attempt.name) as session,
     ):
         marks = Marks(noted.xid, noted.migration, downs) if noted else Marks(downs=downs)
-        ready = _repair(run, world, session, plan.source, marks, plan.quiet_triggers, rest=1.0)
+        ready = replace(
+            _repair(run, world, session, plan.source, marks, plan.quiet_triggers, rest=1.0),
+            physical=plan.source.physical,
+        )
         told = _all(ready, copies, plan.tables)
         return RepairDone(
             tables=tuple(told.values()),

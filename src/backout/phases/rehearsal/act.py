@@ -15,7 +15,7 @@ from dataclasses import replace
 from backout.model.gate import Clearance
 from backout.model.loss import Loss
 from backout.model.plan import Keep, Plan, Rehearsal, Strategy
-from backout.model.snapshot import Snapshot
+from backout.model.snapshot import BeforeUp, Snapshot
 from backout.model.triage import Triage
 from backout.phases.rehearsal import decide, finish
 from backout.phases.rehearsal.facts import Keeping, Pass, Reproduced, SchemaAfter
@@ -24,20 +24,21 @@ from backout.ports.run import Attempt, Run
 from backout.ports.world import World
 from backout.postgres import activity, kept, losses
 from backout.postgres.catalog import differences, portable, portable_digest, read_schema
+from backout.postgres.connect import open_session
 from backout.postgres.marks import require_marker
 from backout.postgres.proxy.kept_tables import ensure_schema
 from backout.postgres.proxy.policy import RECORD_ONLY, GatePlan, KeepPlan, Policy
-from backout.postgres.stage import Stage, server_of
+from backout.postgres.stage import Stage, before_dsn, server_of
 from backout.postgres.through_proxy import ToolRun, drive
 
 _TOOL_DEADLINE = 1800.0
 
 
 def rehearse(
-    run: Run, world: World, found: Triage, plan: Plan, copy: str, before_up: str, again: str = ""
+    run: Run, world: World, found: Triage, plan: Plan, copy: str, before_up: BeforeUp, again: str = ""
 ) -> Rehearsal:
-    """The rehearsal of one plan, once a round. `copy` is the database of the proven copy, `before_up` that
-    of a restored snapshot from before the migration (empty where there is none). `again` ends the key of
+    """The rehearsal of one plan, once a round. `copy` is the database of the proven copy, `before_up` tells
+    where the state before the migration is (empty where there is none). `again` ends the key of
     a rehearsal on a wider copy."""
 
     def perform(attempt: Attempt) -> Rehearsal:
@@ -61,7 +62,7 @@ def of_the_down(rehearsals: Sequence[Rehearsal]) -> Rehearsal | None:
     return next((r for r in rehearsals if r.strategy is Strategy.A), None)
 
 
-def _rehearse(run: Run, stage: Stage, found: Triage, plan: Plan, before_up: str) -> Rehearsal:
+def _rehearse(run: Run, stage: Stage, found: Triage, plan: Plan, before_up: BeforeUp) -> Rehearsal:
     tool = (stage.world.migrator.version(), stage.world.migrator.environment_digest())
     history = frozenset({found.history.table})
     with stage.clone("a") as first:
@@ -173,12 +174,12 @@ def _rows_since(stage: Stage, found: Triage) -> dict[str, int]:
 
 
 def _destroyed_by_up(
-    stage: Stage, database: str, found: Triage, before_up: str, history: frozenset[str]
+    stage: Stage, database: str, found: Triage, before_up: BeforeUp, history: frozenset[str]
 ) -> tuple[Loss, ...]:
-    if not before_up:
+    if not before_up.database:
         return decide.unknown_losses_of_up(found)
     with (
-        stage.session(before_up) as before,
+        open_session(before_dsn(stage.world, before_up), stage.name) as before,
         stage.session(stage.copy) as now,
         stage.session(database) as after,
     ):

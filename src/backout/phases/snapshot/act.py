@@ -8,26 +8,25 @@ from __future__ import annotations
 import secrets
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
-from backout.errors import BackoutError, Refused
+from backout.errors import Refused
 from backout.model.check import Check, CheckState
 from backout.model.loss import SchemaDifference
-from backout.model.snapshot import BeforeUp, Proof, Scope, Snapshot, SnapshotKind, TableContents
+from backout.model.snapshot import Proof, Scope, Snapshot, SnapshotKind
 from backout.model.statement import Statement
 from backout.model.target import CopyMarker
-from backout.model.triage import Triage
 from backout.phases.snapshot import decide, registry
 from backout.phases.snapshot import radius as radius_of
 from backout.phases.snapshot.facts import Found, Proven
 from backout.ports.run import Attempt, Run
 from backout.ports.servers import Scratch
 from backout.ports.world import World
-from backout.postgres import activity, adopted, copies, dump, fitting, manifest, proof
+from backout.postgres import activity, copies, dump, fitting, manifest, proof
 from backout.postgres.binaries import Binaries, client_for
 from backout.postgres.catalog import differences, portable, read_schema
-from backout.postgres.connect import identify, open_session
+from backout.postgres.connect import open_session
 from backout.postgres.names import copy_database
 from backout.postgres.source_facts import read_source_facts
 from backout.postgres.stand_ins import stand_in
@@ -118,7 +117,8 @@ def prepare(world: World, name: str) -> _Ready:
     return _Ready(world.servers.start(facts), client_for(facts.server_version // 10000))
 
 
-def _new_identifier() -> str:
+def new_identifier() -> str:
+    """`snap-` and four characters that nobody confuses."""
     return "snap-" + "".join(secrets.choice(_ALPHABET) for _ in range(4))
 
 
@@ -130,7 +130,7 @@ def take(
     `outside` are the tables whose rows are left out (scope blast radius).
     """
     begun = time.monotonic()
-    identifier = _new_identifier()
+    identifier = new_identifier()
     directory = world.store.directory("snapshots", identifier)
     with world.databases.observe(name) as session:
         head = world.migrator.history(session).head
@@ -243,126 +243,6 @@ def _not_proven(world: World, snapshot: Snapshot, answer: Proof, differing: tupl
     )
 
 
-def before_up(run: Run, world: World, found: Triage, copy: str) -> BeforeUp:
-    """A snapshot from before the migration, restored beside the copy; empty when there is none."""
-    return run.step(
-        "snapshot.before_up", BeforeUp, lambda attempt: _before_up(run, world, found, copy, attempt)
-    )
-
-
-def _before_up(run: Run, world: World, found: Triage, copy: str, attempt: Attempt) -> BeforeUp:
-    offending = found.offending[-1]
-    for snapshot in registry.newest_first(world.store.directory("snapshots", "x").parent):
-        if snapshot.target == world.target and snapshot.kind is SnapshotKind.ADOPTED:
-            if decide.is_before(snapshot.history_head, found.history, offending):
-                run.progress(f"restoring {snapshot.id} from before the migration")
-                database = f"{copy[:55]}_s0"
-                _restore_adopted(world, snapshot, database, attempt.name)
-                return BeforeUp(snapshot.id, database, snapshot.taken_at)
-            continue
-        if snapshot.target != world.target or not snapshot.directory:
-            continue
-        try:
-            whole = manifest.read(Path(snapshot.directory))
-        except BackoutError:
-            continue
-        if not decide.is_before(whole.history_head, found.history, offending):
-            continue
-        run.progress(f"restoring {snapshot.id} from before the migration")
-        scratch = prepare(world, attempt.name).scratch
-        database = f"{copy[:55]}_s0"
-        _restore_only(world, snapshot, scratch, database, attempt.name)
-        return BeforeUp(snapshot.id, database, snapshot.taken_at, whole.origin.snapshot)
-    return BeforeUp("", "", "")
-
-
-def adopt(run: Run, world: World, path: Path, taken_at: str) -> Proven:
-    """Restore a backup that somebody else made, read it, and register it; the file is only read."""
-    return run.step("snapshot.adopted", Proven, lambda attempt: _adopt(run, world, path, taken_at, attempt))
-
-
-def _adopt(run: Run, world: World, path: Path, taken_at: str, attempt: Attempt) -> Proven:
-    begun = time.monotonic()
-    identifier = _new_identifier()
-    database = copy_database(run.incident, 1)
-    scratch = prepare(world, attempt.name).scratch
-    run.progress("restoring it to a scratch server, and reading it")
-    seen = _fill_adopted(world, path, scratch, database, attempt.name)
-    dsn = world.servers.conninfo(scratch, database)
-    with open_session(dsn, attempt.name) as session:
-        head = world.migrator.history(session).head
-        version = session.info.server_version
-        size = activity.database_size(session)
-    copies.destroy(scratch, world.servers.conninfo(scratch, "postgres"), database)
-    changed = datetime.fromtimestamp(path.stat().st_mtime, UTC).isoformat(timespec="seconds")
-    snapshot = Snapshot(
-        id=identifier,
-        kind=SnapshotKind.ADOPTED,
-        scope=Scope.WHOLE,
-        target=world.target,
-        database=database,
-        taken_at=taken_at or seen.newest or changed,
-        begun_at="",
-        lsn="",
-        server_version=version,
-        directory="",
-        size_bytes=size,
-        manifest_sha256=seen.sha256,
-        tables=tuple(TableContents(name, rows, "") for name, rows in seen.tables),
-        note=decide.dated(taken_at, seen.newest, changed),
-        seconds=round(time.monotonic() - begun, 1),
-        path=str(path),
-        history_head=head.name if head else "",
-    )
-    root = world.store.directory("snapshots", identifier).parent
-    registry.write(root, snapshot)
-    proof_of_it = Proof(
-        snapshot=identifier,
-        copy=database,
-        proven_at=world.now().isoformat(timespec="seconds"),
-        tables_equal=len(seen.tables),
-        tables_total=len(seen.tables),
-        rows=seen.rows,
-        checks=decide.adopted_checks(seen, snapshot),
-        restore_seconds=snapshot.seconds,
-        read_seconds=0.0,
-        bytes_per_second=size / snapshot.seconds if snapshot.seconds else 0.0,
-    )
-    registry.write_proof(root, proof_of_it)
-    return Proven(snapshot, proof_of_it)
-
-
-def _fill_adopted(world: World, path: Path, scratch: Scratch, database: str, name: str) -> adopted.Adopted:
-    with world.databases.observe(name) as session:
-        facts = read_source_facts(session)
-        identity = identify(session)
-    now = world.now()
-    marker = CopyMarker(
-        *(database, identity.target.system_identifier, identity.target.database),
-        *(copies.rfc3339(now), copies.rfc3339(now + COPY_LEASE)),
-    )
-    admin = world.servers.conninfo(scratch, "postgres")
-    copies.destroy(scratch, admin, database)
-    return adopted.restore(
-        *(path, admin, database, facts, client_for(facts.server_version // 10000), marker),
-        application_name=name,
-        jobs=world.dump_jobs,
-    )
-
-
-def _restore_adopted(world: World, snapshot: Snapshot, database: str, name: str) -> None:
-    """Again, for an incident; raises `Refused` when the file is not the one that was adopted."""
-    path = Path(snapshot.path)
-    if not path.exists() or adopted.digest(path) != snapshot.manifest_sha256:
-        raise Refused(
-            f"{snapshot.id} is not the backup any more that was adopted",
-            where=snapshot.path,
-            intact="production",
-            next=f"backout snapshot drop {snapshot.id}, then: backout snapshot adopt FILE",
-        )
-    _fill_adopted(world, path, prepare(world, name).scratch, database, name)
-
-
 def whole_since(run: Run, world: World, opened_at: str) -> Snapshot | None:
     """The newest whole snapshot with an ID taken after `opened_at`: our dump, or one a person recorded."""
 
@@ -376,22 +256,6 @@ def whole_since(run: Run, world: World, opened_at: str) -> Snapshot | None:
         return Found(fitting[0] if fitting else None)
 
     return run.look("snapshot.whole", Found, look).snapshot
-
-
-def _restore_only(world: World, snapshot: Snapshot, scratch: Scratch, database: str, name: str) -> None:
-    directory = Path(snapshot.directory)
-    origin = manifest.read(directory).origin
-    admin = world.servers.conninfo(scratch, "postgres")
-    copies.destroy(scratch, admin, database)
-    now = world.now()
-    marker = CopyMarker(
-        *(database, origin.system_identifier, origin.database),
-        *(copies.rfc3339(now), copies.rfc3339(now + COPY_LEASE)),
-    )
-    binaries = client_for(snapshot.server_version // 10000)
-    copies.restore_copy(
-        *(directory, scratch, admin, database, binaries, marker), application_name=name, jobs=world.dump_jobs
-    )
 
 
 def fresh(run: Run, world: World) -> Snapshot:

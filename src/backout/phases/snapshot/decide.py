@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from backout.errors import Refused
 from backout.model.check import Check, CheckState
 from backout.model.loss import SchemaDifference
 from backout.model.migration import History
@@ -46,6 +47,11 @@ def is_before(history_head: str, history: History, offending: str) -> bool:
     if not history_head:
         return positions[offending] == 1
     return history_head in positions and positions[history_head] < positions[offending]
+
+
+def not_in_wal(reason: str) -> Refused:
+    """Why both sides of the migration cannot be restored; older snapshots may still do."""
+    return Refused(f"the migration is not found in the WAL: {reason}", intact="everything")
 
 
 def dated(given: str, newest: str, changed: str) -> str:

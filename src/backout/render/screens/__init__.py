@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from backout.render.screens.approve import screen as approve_screen
 from backout.render.screens.approved import screen as approved_screen
+from backout.render.screens.backups import screen as backups_screen
 from backout.render.screens.capabilities import screen as capabilities_screen
 from backout.render.screens.contain import screen as contain_screen
 from backout.render.screens.copies import screen as copies_screen
@@ -41,6 +42,7 @@ from backout.render.screens.watch import screen as watch_screen
 __all__ = [
     "approve_screen",
     "approved_screen",
+    "backups_screen",
     "capabilities_screen",
     "contain_screen",
     "copies_screen",

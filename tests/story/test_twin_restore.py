@@ -1,0 +1,149 @@
+"""Linear's night: a reviewed TRUNCATE … CASCADE, an application that writes on, and nothing is lost.
+
+The copies come from a base backup and the archived WAL: just before the migration's commit and just after it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from backout.app import incidents
+from backout.model.plan import Strategy, Verdict
+from backout.testing.servers import available_majors
+from tests.physical.world import Production, production
+from tests.story.harness import World, world
+
+FIRST = """
+CREATE TABLE users (id bigserial PRIMARY KEY, name text NOT NULL, motto text);
+CREATE TABLE labels (id int PRIMARY KEY, name text);
+CREATE TABLE issues (id bigserial PRIMARY KEY, author bigint NOT NULL REFERENCES users,
+    label int REFERENCES labels, title text NOT NULL, version int NOT NULL DEFAULT 0);
+CREATE TABLE comments (id bigserial PRIMARY KEY, issue bigint NOT NULL REFERENCES issues, body text);
+"""
+BAD = "TRUNCATE labels CASCADE; ALTER TABLE users DROP COLUMN motto;"
+DOWN = "ALTER TABLE users ADD COLUMN motto text;"
+
+
+class Writer(threading.Thread):
+    """Writes issues of its own, and keeps the last acknowledged state of each outside the database."""
+
+    def __init__(self, made: World, number: int) -> None:
+        super().__init__(daemon=True)
+        self._made, self._number = made, number
+        self.issues: dict[int, tuple[str, int]] = {}
+        self.comments: dict[int, str] = {}
+        self.errors: list[str] = []
+        self.over = threading.Event()
+
+    def run(self) -> None:
+        with self._made.connect() as session:
+            count = 0
+            while not self.over.wait(0.005):
+                count += 1
+                try:
+                    self._write(session, count)
+                except psycopg.Error as error:
+                    self.errors.append(str(error))
+
+    def _write(self, session: psycopg.Connection, count: int) -> None:
+        old = list(self.issues)[-count % 7 :][:1]
+        if count % 3 == 0 and old:
+            row = session.execute(
+                "UPDATE issues SET version = version + 1 WHERE id = %s RETURNING version", (old[0],)
+            ).fetchone()
+            if row is not None:  # truncated meanwhile: nothing was acknowledged
+                self.issues[old[0]] = (self.issues[old[0]][0], row[0])
+            return
+        title = f"{self._number}-{count}"
+        row = session.execute(
+            "INSERT INTO issues (author, title) VALUES (%s, %s) RETURNING id", (1 + count % 50, title)
+        ).fetchone()
+        assert row is not None
+        self.issues[row[0]] = (title, 0)
+        if count % 2 == 0:
+            made = session.execute(
+                "INSERT INTO comments (issue, body) VALUES (%s, %s) RETURNING id", (row[0], title)
+            ).fetchone()
+            assert made is not None
+            self.comments[made[0]] = title
+
+
+@pytest.fixture(params=[16, 18], ids=["pg16", "pg18"])
+def archived(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[World, Production]]:
+    if request.param not in available_majors():
+        pytest.skip(f"PostgreSQL {request.param} is not on this machine")
+    with production(request.param) as prod, world(prod.server, tmp_path, monkeypatch) as made:
+        monkeypatch.setenv("HEROES_ADMIN", prod.server.dsn(made.database))
+        _project(made, prod)
+        yield made, prod
+
+
+def _project(made: World, prod: Production) -> None:
+    made.migration("20240101000000_first", FIRST, "SELECT 1;")
+    made.migration("20240201000000_labels", BAD, DOWN)
+    with made.connect() as session:
+        session.execute("CREATE TABLE schema_migrations (version varchar(128) PRIMARY KEY)")
+    made.applied("20240101000000", FIRST)
+    with made.connect() as session:
+        session.execute(
+            """INSERT INTO users (name, motto) SELECT i, 'motto ' || i FROM generate_series(1, 300) i;
+               INSERT INTO issues (author, title) SELECT 1, 'old ' || i FROM generate_series(1, 2000) i;
+               INSERT INTO comments (issue, body) SELECT i, 'c' FROM generate_series(1, 2000) i"""
+        )
+    made.write_config()
+    config = made.root / "backout.toml"
+    operate = 'dsn.operate.env = "HEROES_DSN"'
+    text = config.read_text().replace(operate, f'{operate}\ndsn.snapshot.env = "HEROES_ADMIN"')
+    where = f'store = "{prod.base}/store"\narchive = "{prod.archive}"\n'
+    config.write_text(f'{text}\n[target.heroes.backups]\ntool = "base_backup"\n{where}')
+
+
+def test_a_truncate_cascade_under_writers_is_undone_exactly_and_no_write_is_lost(archived, capsys):
+    made, _ = archived
+    code, taken, err = made.cli(capsys, "backup", "take", "--target", "heroes")
+    assert code == 0 and len(taken["backups"]) == 1, (taken, err)
+    writers = [Writer(made, number) for number in range(4)]
+    for writer in writers:
+        writer.start()
+    threading.Event().wait(1.0)
+    made.applied("20240201000000", BAD)
+    before = {key: value for writer in writers for key, value in dict(writer.issues).items()}
+    assert len(before) > 20
+    incident = made.open()
+    proposed = incidents.propose(made.desk(), incident)
+    option = next(o for o in proposed.proposals.options if o.strategy is Strategy.D)
+    assert option.verdict is Verdict.RECOMMENDED, option
+    made.approve(incident)
+    ran = incidents.run(made.desk(), incident, {}, 0)
+    for writer in writers:
+        writer.over.set()
+        writer.join(30)
+    assert [error for writer in writers for error in writer.errors] == []
+    _nothing_is_lost(made, writers)
+    checks = {check.name: check for check in ran.verification.checks}
+    assert checks["repaired"].good, checks["repaired"]
+    assert ran.repaired is not None and ran.repaired.fates.parked == 0
+    code, closed, _ = made.cli(capsys, "close", incident)
+    assert code == 0 and f"{incident}-before" in closed["destroyed"]
+
+
+def _nothing_is_lost(made: World, writers: list[Writer]) -> None:
+    with made.connect() as session:
+        issues = {r[0]: (r[1], r[2]) for r in session.execute("SELECT id, title, version FROM issues")}
+        comments: dict[int, str] = dict(session.execute("SELECT id, body FROM comments").fetchall())
+    wanted = {key: value for writer in writers for key, value in writer.issues.items()}
+    assert {key: issues.get(key) for key in wanted} == wanted
+    said = {key: value for writer in writers for key, value in writer.comments.items()}
+    assert {key: comments.get(key) for key in said} == said
+    old = [title for title, _ in issues.values() if title.startswith("old ")]
+    assert len(old) == len(set(old)) == 2000
+    assert len(issues) == 2000 + len(wanted), "nothing doubled, nothing resurrected"
+    assert made.one("SELECT count(*) FROM comments WHERE body = 'c'") == 2000
+    assert made.one("SELECT count(*) FROM users WHERE motto = 'motto ' || name") == 300
