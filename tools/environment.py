@@ -289,25 +289,34 @@ def make_node_modules() -> None:
 
 def missing_system_packages() -> list[str]:
     """Debian packages without which some tests are skipped: a server with TLS and contrib, OpenSSH,
-    the backup tools."""
+    the backup tools, the pooler."""
     missing = []
     if not any(Path("/usr/lib/postgresql").glob("*/bin/postgres")):
         missing.append("postgresql")
     if shutil.which("ssh-keygen") is None:
         missing.append("openssh-client")
-    return [*missing, *(tool for tool in ("pgbackrest", "barman") if shutil.which(tool) is None)]
+    tools = ("pgbackrest", "barman", "pgbouncer")
+    return [*missing, *(tool for tool in tools if shutil.which(tool) is None)]
 
 
 @contextmanager
-def no_cluster_started() -> Iterator[None]:
-    """Debian starts a server on port 5432 when its package is installed; the tests start their own."""
+def nothing_started() -> Iterator[None]:
+    """Debian starts a server on port 5432, and a pooler, when their packages are installed; the tests start
+    their own. A policy of this machine, where there is one, is left alone and wins."""
     setting = Path("/etc/postgresql-common/createcluster.d/backout-tests.conf")
     setting.parent.mkdir(parents=True, exist_ok=True)
     setting.write_text("create_main_cluster = false\n")
+    policy = Path("/usr/sbin/policy-rc.d")
+    ours = not policy.exists()
+    if ours:
+        policy.write_text("#!/bin/sh\nexit 101\n")
+        policy.chmod(0o755)
     try:
         yield
     finally:
         setting.unlink(missing_ok=True)
+        if ours:
+            policy.unlink(missing_ok=True)
 
 
 def make_system() -> None:
@@ -321,8 +330,8 @@ def make_system() -> None:
         say(f"some tests will be skipped; for all of them: sudo apt-get install -y {' '.join(missing)}")
     else:
         try:
-            with no_cluster_started():
-                apt_install(missing, "for the tests of TLS, extensions, signatures and backups")
+            with nothing_started():
+                apt_install(missing, "for the tests of TLS, extensions, signatures, backups and cutover")
         except SetupFailed as failure:
             say(f"{failure}\nrun: going on without; some tests will be skipped")
 

@@ -10,11 +10,14 @@ from typing import Any, cast
 from backout.errors import ConfigurationError
 from backout.ports.backups import Backups, Surroundings
 from backout.ports.migrator import Migrator
+from backout.ports.traffic import Traffic
 
 MIGRATORS = "backout.migrators"
 BACKUPS = "backout.backups"
+TRAFFIC = "backout.traffic"
 
 MigratorFactory = Callable[[Path, Mapping[str, object]], Migrator]
+TrafficFactory = Callable[[Mapping[str, object]], Traffic]
 BackupsFactory = Callable[[Mapping[str, object], Surroundings], Backups]
 
 
@@ -44,6 +47,19 @@ def backups(name: str, options: Mapping[str, object], surroundings: Surroundings
     """
     factory = cast(BackupsFactory, _load(BACKUPS, name, "backup tool", "backups.tool"))
     return factory(options, surroundings)
+
+
+def traffic_names() -> tuple[str, ...]:
+    """Names of all installed levers."""
+    return _names(TRAFFIC)
+
+
+def traffic(name: str, options: Mapping[str, object]) -> Traffic:
+    """The lever called `name` with its options; secrets in them are resolved already.
+
+    Raises `ConfigurationError` when no adapter of this name is installed, or it refuses the options.
+    """
+    return cast(TrafficFactory, _load(TRAFFIC, name, "traffic lever", "traffic.lever"))(options)
 
 
 def _names(group: str) -> tuple[str, ...]:

@@ -27,6 +27,11 @@ def kept_table(incident: str, oid: int, number: int) -> str:
     return f"k_{_plain(incident)}_{oid}_{number}"[:63]
 
 
+def cutover(incident: str, number: int) -> str:
+    """Stem of the slots and publications of a cutover: `_w` the witness, `_back` the way back."""
+    return f"backout_{_plain(incident)}_{number}"[:50]
+
+
 def copy_database(incident: str, number: int) -> str:
     """Name of a database restored or cloned on a scratch server."""
     return f"backout_{_plain(incident)}_{number}"[:63]

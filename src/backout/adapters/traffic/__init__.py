@@ -1,0 +1,1 @@
+"""Levers that move an application's traffic, one file a kind."""

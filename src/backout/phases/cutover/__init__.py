@@ -1,0 +1,1 @@
+"""Cutover: hold writes, move traffic, release writes; keep the way back armed."""

@@ -1,0 +1,59 @@
+"""Step 10: prove that the move is complete, for as long as the window says; until then it is not."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from backout.model.cutover import CutoverProof, Moved, Prepared
+from backout.phases.cutover.ground import Ground, Sessions
+from backout.ports.run import Run
+from backout.postgres import fence, witness
+
+_EVERY = 1.0
+
+
+def prove(
+    run: Run, ground: Ground, opened: Sessions, prepared: Prepared, moved: Moved, *, window: float = 900.0
+) -> CutoverProof:
+    """Look again and again for `window` seconds: sessions on the old side, writes that nobody replicated,
+    clients that are led elsewhere. Ends early when it is red, for red does not become complete by waiting."""
+    began = time.monotonic()
+    while True:
+        seen = run.look("cutover.proof", CutoverProof, lambda: look(ground, opened, prepared, moved))
+        watched = time.monotonic() - began
+        if watched >= window or seen.stale or run.stopping:
+            return replace(seen, watched_seconds=round(watched, 1))
+        time.sleep(min(_EVERY, window - watched))
+
+
+def look(ground: Ground, opened: Sessions, prepared: Prepared, moved: Moved) -> CutoverProof:
+    """One look. What the witness shows is not consumed, so a later look shows it again."""
+    spare = (*opened.ours_on_old, *ground.drain.spare())
+    inside = fence.inside(opened.fence, prepared.database, spare)
+    seen = witness.look(opened.old, prepared.witness_slot, prepared.witness_publications, moved.token, "")
+    led = ground.traffic.read_back()
+    unknown = [f"{one.who} cannot be known" for one in led if one.now is None]
+    if seen is None:
+        unknown.append("the fence keeps this role from the witness")
+    elif not seen.token_lsn:
+        unknown.append("the witness has not seen the token")
+    return CutoverProof(
+        sessions=tuple(map(str, inside)),
+        stale=seen.stale[:100] if seen else (),
+        elsewhere=tuple(f"{one.who} leads to {one.now}" for one in led if one.now not in (None, ground.new)),
+        unknown=tuple(unknown),
+        watched_seconds=0.0,
+    )
+
+
+def _witnessed(opened: Sessions, prepared: Prepared, moved: Moved) -> witness.Seen | None:
+    if opened.inside is None:
+        return None
+    slot, publications = prepared.witness_slot, prepared.witness_publications
+    return witness.look(opened.inside, slot, publications, moved.token, "")
+
+
+def end(opened: Sessions, prepared: Prepared) -> None:
+    """The window is over: the witness is removed, so that its slot retains no WAL. Idempotent."""
+    witness.drop(opened.old, prepared.witness_slot, prepared.witness_publications)

@@ -1,0 +1,94 @@
+"""The way back of a cutover: a slot on the new side, armed before the first client is released.
+
+The slot retains every write of the new side until somebody carries it over. Where both sides have the same
+schema a native subscription on the old side does that (it gets in over the fence, and past a read-only
+default); where they differ, the replayer with its translation reads the same slot.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from psycopg import sql
+
+from backout.ports.handover import Armed
+from backout.postgres import witness
+from backout.postgres.connect import Session
+
+
+class SlotWayBack:
+    """`ports.handover.WayBack` with a slot and publications of PostgreSQL's own.
+
+    `new` is a session on the new database. `reads_from` is the connection string that the old side's
+    subscription uses; None = somebody else follows (the replayer).
+    """
+
+    def __init__(
+        self, new: Session, old: Session | None, reads_from: str | None, *, hours: float = 48.0
+    ) -> None:
+        self._new = new
+        self._old = old
+        self._reads_from = reads_from
+        self._until = datetime.now(UTC) + timedelta(hours=hours)
+        self._blind: tuple[str, ...] = ()
+
+    def prepare(self, name: str) -> tuple[str, ...]:
+        _, self._blind = witness.publish(self._new, name)
+        return self._blind
+
+    def arm(self, name: str, seconds: float) -> Armed:
+        witness.make_slot(self._new, name, seconds)
+        return Armed(name, self._until, self._blind)
+
+    def follow(self, name: str) -> None:
+        """Begin to carry new writes to the old side, once."""
+        if self._old is None or self._reads_from is None or self._follows(name):
+            return
+        options = sql.SQL("create_slot = false, copy_data = false, slot_name = {}, synchronous_commit = 'on'")
+        listed = sql.SQL(", ").join(map(sql.Identifier, self._publications(name)))
+        filtered = sql.SQL(", origin = 'none'" if self._old.info.server_version >= 160000 else "")
+        self._old.execute(
+            sql.SQL("CREATE SUBSCRIPTION {} CONNECTION {} PUBLICATION {} WITH ({}{})").format(
+                sql.Identifier(name),
+                sql.Literal(self._reads_from),
+                listed,
+                options.format(sql.Literal(name)),
+                filtered,
+            )
+        )
+
+    def expired(self, now: datetime) -> bool:
+        return now > self._until
+
+    def drop(self, name: str) -> None:
+        if self._old is not None and self._follows(name):
+            quoted = sql.Identifier(name)
+            self._old.execute(sql.SQL("ALTER SUBSCRIPTION {} DISABLE").format(quoted))
+            self._old.execute(sql.SQL("ALTER SUBSCRIPTION {} SET (slot_name = NONE)").format(quoted))
+            self._old.execute(sql.SQL("DROP SUBSCRIPTION {}").format(quoted))
+        self._end_reader(name)
+        witness.drop(self._new, name, self._publications(name))
+
+    def _publications(self, name: str) -> tuple[str, ...]:
+        rows = self._new.execute(
+            "SELECT pubname::text FROM pg_catalog.pg_publication WHERE pubname IN (%s, %s) ORDER BY 1",
+            (name, f"{name}_i"),
+        ).fetchall()
+        return tuple(row[0] for row in rows)
+
+    def _follows(self, name: str) -> bool:
+        assert self._old is not None
+        row = self._old.execute(
+            """SELECT 1 FROM pg_catalog.pg_subscription s JOIN pg_catalog.pg_database d ON d.oid = s.subdbid
+               WHERE s.subname = %s AND d.datname = pg_catalog.current_database()""",
+            (name,),
+        ).fetchone()
+        return row is not None
+
+    def _end_reader(self, name: str) -> None:
+        """A slot that is read cannot be dropped."""
+        self._new.execute(
+            """SELECT pg_catalog.pg_terminate_backend(active_pid, 5000)
+               FROM pg_catalog.pg_replication_slots WHERE slot_name = %s AND active_pid IS NOT NULL""",
+            (name,),
+        )
