@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.cutover import operating
 from tests.cutover.sides import Sides, sides, stop_pairs
 
 
@@ -13,6 +14,12 @@ from tests.cutover.sides import Sides, sides, stop_pairs
 def _stop_pairs_at_the_end() -> Iterator[None]:
     yield
     stop_pairs()
+
+
+@pytest.fixture(autouse=True)
+def _no_operator_is_left() -> Iterator[None]:
+    yield
+    operating.end_all()
 
 
 @pytest.fixture(params=[15, 16, 18], ids=["pg15", "pg16", "pg18"])

@@ -42,6 +42,21 @@ def config(
     }
 
 
+_started: list[subprocess.Popen[str]] = []
+
+
+def end_all() -> None:
+    """End what a test has started and left, a stopped one too."""
+    for process in _started:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+        for pipe in (process.stdout, process.stderr):
+            if pipe is not None:
+                pipe.close()
+    _started.clear()
+
+
 @dataclass
 class Operator:
     process: subprocess.Popen[str]
@@ -62,6 +77,7 @@ def start(config: dict[str, Any]) -> Operator:
         stderr=subprocess.PIPE,
         text=True,
     )
+    _started.append(process)
     assert process.stdin is not None
     process.stdin.write(json.dumps(config))
     process.stdin.close()

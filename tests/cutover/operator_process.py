@@ -129,7 +129,9 @@ def hurt(config: dict[str, Any]) -> Any:
         elif wanted["how"] == "stop":
             os.kill(os.getpid(), signal.SIGSTOP)
         elif guards:
-            os.kill(guards[-1], signal.SIGKILL if wanted["how"] == "kill dead-man" else signal.SIGSTOP)
+            os.kill(guards[-1], signal.SIGKILL)
+            if wanted["how"] == "kill dead-man and us":
+                os.kill(os.getpid(), signal.SIGKILL)
 
     return told
 
@@ -159,7 +161,7 @@ def _cut_over(run: Story, made: Ground, config: dict[str, Any]) -> dict[str, Any
     with sessions(made) as opened:
         prepared = act.prepare(run, made, opened)
         watch = config.get("watch", 0.5)
-        ready = act.enter(run, made, opened, watch=watch) if config.get("enter", True) else None
+        ready = act.enter(run, made, opened, prepared, watch=watch) if config.get("enter", True) else None
         moved = act.move(run, made, opened, prepared)
         proof = prove.prove(run, made, opened, prepared, moved, window=config.get("window", 1.0))
         return {

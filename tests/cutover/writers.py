@@ -33,6 +33,10 @@ class Ledger:
     def slowest_ms(self) -> float:
         return max((took for _, took in self.slow), default=0.0) * 1000
 
+    def slowest_until_ms(self, end: float) -> float:
+        """What a write cost on this machine before anything was held."""
+        return max((took for at, took in self.slow if at < end), default=0.0) * 1000
+
     def since(self, began: float) -> int:
         return sum(at > began for at, _, _ in self.acknowledged)
 

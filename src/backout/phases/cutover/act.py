@@ -35,8 +35,16 @@ def prepare(run: Run, ground: Ground, opened: Sessions) -> Prepared:
     return run.step("cutover.prepare", Prepared, lambda _: _prepare(run, ground, opened))
 
 
-def enter(run: Run, ground: Ground, opened: Sessions, *, watch: float = decide.LAG_WATCH) -> Readiness:
-    """Judge every precondition; raises `Refused` with the red ones, and nothing was held."""
+def enter(
+    run: Run, ground: Ground, opened: Sessions, prepared: Prepared, *, watch: float = decide.LAG_WATCH
+) -> Readiness:
+    """Judge every precondition; raises `Refused` with the red ones, and nothing was held.
+
+    What an earlier attempt left is settled first. When that completed the move there is nothing to judge.
+    """
+    left = settle_leftovers(run, ground, prepared, opened.name)
+    if left is not None and left.way == "forward":
+        return Readiness(())
 
     def judge() -> Readiness:
         facts = gather.gather(ground, opened, watch_seconds=watch)
