@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,7 @@ def start(config: dict[str, Any]) -> Operator:
     return Operator(process)
 
 
-def cut_over(config: dict[str, Any], attempts: int = 8) -> dict[str, Any]:
+def cut_over(config: dict[str, Any], attempts: int = 20) -> dict[str, Any]:
     """Until it is done: a loaded machine misses deadlines, and then nothing has moved."""
     for _ in range(attempts):
         answer = start(config).said()
@@ -93,4 +94,5 @@ def cut_over(config: dict[str, Any], attempts: int = 8) -> dict[str, Any]:
             return answer
         waits = answer["error"]["what"].startswith(("lag:", "transactions:"))
         assert waits or answer["error"]["kind"] == "Stopped", answer
+        time.sleep(1.0)
     raise AssertionError(answer)

@@ -27,6 +27,7 @@ from backout.ports.handover import Lag
 from backout.ports.traffic import Address
 from backout.postgres import dead_man_process
 from backout.postgres.connect import Session, open_session
+from backout.postgres.routing import make_writable
 from backout.postgres.way_back import SlotWayBack
 from backout.records import codec
 
@@ -51,6 +52,7 @@ class NativeDrain:
     def __init__(self, old: str, new: str, subscription: str) -> None:
         self._old = open_session(old, "drain")
         self._new = open_session(new, "drain")
+        make_writable(self._new)
         self._subscription = subscription
 
     def checks(self) -> tuple[Check, ...]:
@@ -94,7 +96,7 @@ def ground(config: dict[str, Any], told: Any) -> Ground:
         drain.spare = lambda: both  # type: ignore[method-assign]
     return Ground(
         target="shop-production",
-        incident="inc-7q4m",
+        incident=config.get("incident", "inc-7q4m"),
         traffic=traffic(config["lever"], config["options"]),
         drain=drain,
         way_back=way_back,
@@ -139,7 +141,7 @@ def hurt(config: dict[str, Any]) -> Any:
 def main() -> int:
     config = json.load(sys.stdin)
     journal = SqliteJournal(Path(config["journal"]))
-    run = Story(journal, "inc-7q4m", "r1", "mara", Silent())
+    run = Story(journal, config.get("incident", "inc-7q4m"), "r1", "mara", Silent())
     out: dict[str, Any] = {}
     try:
         made = ground(config, hurt(config))

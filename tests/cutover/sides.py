@@ -122,6 +122,7 @@ def _remove(server: RealServer, name: str) -> None:
     with server.connect() as admin:
         admin.execute(f"ALTER DATABASE {name} CONNECTION LIMIT -1".encode())
     with server.connect(name) as session:
+        session.execute("SET default_transaction_read_only = off")
         for (sub,) in session.execute(
             "SELECT subname FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid "
             "WHERE datname = current_database()"

@@ -88,7 +88,7 @@ def _one(
         with ledger.lock:
             ledger.acknowledged.append((at, writer, number))
             ledger.slow.append((at, at - began))
-        stop.wait(0.04)
+        stop.wait(0.1)
     if session is not None:
         session.close()
 

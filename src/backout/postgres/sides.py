@@ -60,7 +60,8 @@ def unanalyzed(session: Session) -> int:
         """SELECT count(*) FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
            WHERE c.relkind = 'r' AND n.nspname !~ '^(pg_|information_schema$|backout)'
              AND pg_catalog.pg_relation_size(c.oid) > 0
-             AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_statistic s WHERE s.starelid = c.oid)"""
+             AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_stats s
+                             WHERE s.schemaname = n.nspname AND s.tablename = c.relname)"""
     ).fetchone()
     return int(row[0]) if row else 0
 

@@ -14,6 +14,7 @@ from psycopg import sql
 from backout.ports.handover import Armed
 from backout.postgres import witness
 from backout.postgres.connect import Session
+from backout.postgres.routing import make_writable
 
 
 class SlotWayBack:
@@ -26,6 +27,7 @@ class SlotWayBack:
     def __init__(
         self, new: Session, old: Session | None, reads_from: str | None, *, hours: float = 48.0
     ) -> None:
+        make_writable(new)
         self._new = new
         self._old = old
         self._reads_from = reads_from

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 import psycopg
@@ -50,6 +51,11 @@ def link(dsn: str) -> Link:
         tls=parts.get("sslmode", "prefer"),
         ca=parts.get("sslrootcert", ""),
     )
+
+
+def document(given: Link) -> dict[str, object]:
+    """A link as the wire opens it."""
+    return asdict(given)
 
 
 def _wrong(name: str, kind: str) -> ConfigurationError:

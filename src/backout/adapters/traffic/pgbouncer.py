@@ -49,11 +49,7 @@ class PgBouncer:
         self._console = console
         self._budget_ms = budget_ms
         self._first: Wire | None = None
-        self._second = Links(self.document())
-
-    def document(self) -> dict[str, dict[str, object]]:
-        link = self._console
-        return {_LINK: {name: getattr(link, name) for name in link.__dataclass_fields__}}
+        self._second = Links({_LINK: options.document(console)})
 
     def capabilities(self) -> TrafficCapabilities:
         return TrafficCapabilities(True, Promise.NO_ERRORS, reads_back=True, leaves_by_itself=True)
@@ -86,7 +82,7 @@ class PgBouncer:
     def open(self) -> None:
         """Both sessions: that of the PAUSE, and the one that can end it."""
         try:
-            self._first = Wire(self.document()[_LINK])
+            self._first = Wire(options.document(self._console))
             self._first.ask("SHOW VERSION")
             self._ask("SHOW VERSION")
         except (OSError, Refusal) as error:
@@ -205,7 +201,7 @@ class PgBouncer:
     # ── checks ─────────────────────────────────────────────────────────────────────────────────────────
 
     def _two_sessions(self) -> Check:
-        with_second = Wire(self.document()[_LINK])
+        with_second = Wire(options.document(self._console))
         try:
             version = next(iter(with_second.ask("SHOW VERSION")[0].values()))
             self._ask("SHOW VERSION")

@@ -137,7 +137,7 @@ def _move(run: Run, ground: Ground, opened: Sessions, prepared: Prepared, attemp
         def record() -> None:
             run.decide(f"cutover.switch.{number}", {"token": token, "to": str(ground.new)})
 
-        hold = Crossing(ground, opened, prepared, token, warrant, guard, record)
+        hold = Crossing(ground, opened, prepared, token, warrant, guard, links, record)
         _cross(ground, hold, made, links)
         return _after(ground, opened, prepared, token, hold)
 

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from backout.errors import Stopped
 from backout.model.cutover import Prepared, Step, StepTime, Warrant
 from backout.phases.cutover import decide
 from backout.phases.cutover.ground import Ground, Sessions
+from backout.phases.cutover.orders import open_target
 from backout.ports.handover import Armed
 from backout.postgres import fence, sequences, sides, witness
+from backout.postgres.dead_man import Links, perform
 from backout.postgres.dead_man_process import DeadMan
 
 
@@ -30,6 +32,8 @@ class Crossing:
     token: str
     warrant: Warrant
     dead_man: DeadMan
+    links: Links
+    """Connections of the undo, open since before the hold."""
     record_switch: Callable[[], None]
     """Journals that the switch comes next; durable when it returns."""
     began: float = 0.0
@@ -139,7 +143,9 @@ class Crossing:
         self.ground.traffic.switch(self.warrant, max(seconds, 0.02))
 
     def release(self, seconds: float) -> None:
-        """Step 9: writes go on, on the new side."""
+        """Step 9: writes go on, on the new side; going back, its own fence of the first move is opened."""
+        for act in open_target(self.ground, self.prepared):
+            perform(asdict(act), self.links)
         self.ground.traffic.release(seconds)
 
     def _spare(self) -> tuple[int, ...]:

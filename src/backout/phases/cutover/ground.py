@@ -13,6 +13,7 @@ from backout.model.cutover import CutoverBudget, Step
 from backout.ports.handover import Drain, WayBack
 from backout.ports.traffic import Address, Link, Traffic
 from backout.postgres.connect import Session, open_session, place
+from backout.postgres.routing import make_writable
 
 Told = Callable[[Step, str, float], None]
 """Hears of every step: `before` and `after`, with the milliseconds since the hold began."""
@@ -105,4 +106,6 @@ def sessions(ground: Ground) -> Iterator[Sessions]:
 
 
 def _open(dsn: str, name: str) -> Session:
-    return open_session(dsn, name, statement_timeout_ms=10_000)
+    session = open_session(dsn, name, statement_timeout_ms=10_000)
+    make_writable(session)
+    return session

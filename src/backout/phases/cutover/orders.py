@@ -23,7 +23,7 @@ def orders(ground: Ground, prepared: Prepared, warrant: Warrant, silenced: str, 
         warrant=warrant,
         links=links,
         back=(_limit("old", prepared.database, prepared.limit_before), *ground.traffic.back()),
-        forward=(*_open_target(ground, prepared), *ground.traffic.forward(ground.new)),
+        forward=(*open_target(ground, prepared), *ground.traffic.forward(ground.new)),
         silence=(_silence(silenced, but),),
         proofs=(Act("old", fence.limit_statement(prepared.database, prepared.limit_before)),),
         budget_ms=ground.budget.total,
@@ -63,7 +63,7 @@ def _limit(on: str, database: str, limit: int) -> Act:
     return Act(on, fence.limit_statement(database, limit), look, {}, "value", str(limit))
 
 
-def _open_target(ground: Ground, prepared: Prepared) -> tuple[Act, ...]:
+def open_target(ground: Ground, prepared: Prepared) -> tuple[Act, ...]:
     """On the way back the side that traffic goes to stands fenced from the first time."""
     if not prepared.target_is_fenced:
         return ()

@@ -9,8 +9,10 @@ from backout.model.cutover import CutoverProof, Moved, Prepared
 from backout.phases.cutover.ground import Ground, Sessions
 from backout.ports.run import Run
 from backout.postgres import fence, witness
+from backout.postgres.canary import canary
 
 _EVERY = 1.0
+_CANARY_SECONDS = 2.0
 
 
 def prove(
@@ -33,6 +35,8 @@ def look(ground: Ground, opened: Sessions, prepared: Prepared, moved: Moved) -> 
     inside = fence.inside(opened.fence, prepared.database, spare)
     seen = witness.look(opened.old, prepared.witness_slot, prepared.witness_publications, moved.token, "")
     led = ground.traffic.read_back()
+    wrong = canary(opened.new, ground.logins.canary, opened.name, _CANARY_SECONDS)
+    elsewhere = [f"{one.who} leads to {one.now}" for one in led if one.now not in (None, ground.new)]
     unknown = [f"{one.who} cannot be known" for one in led if one.now is None]
     if seen is None:
         unknown.append("the fence keeps this role from the witness")
@@ -41,7 +45,7 @@ def look(ground: Ground, opened: Sessions, prepared: Prepared, moved: Moved) -> 
     return CutoverProof(
         sessions=tuple(map(str, inside)),
         stale=seen.stale[:100] if seen else (),
-        elsewhere=tuple(f"{one.who} leads to {one.now}" for one in led if one.now not in (None, ground.new)),
+        elsewhere=(*elsewhere, *([f"a write through {ground.traffic.name}: {wrong}"] if wrong else [])),
         unknown=tuple(unknown),
         watched_seconds=0.0,
     )

@@ -8,6 +8,8 @@ from backout.render.screens.backups import screen as backups_screen
 from backout.render.screens.capabilities import screen as capabilities_screen
 from backout.render.screens.contain import screen as contain_screen
 from backout.render.screens.copies import screen as copies_screen
+from backout.render.screens.cutover import live as cutover_live_screen
+from backout.render.screens.cutover import screen as cutover_screen
 from backout.render.screens.diagnose import screen as diagnose_screen
 from backout.render.screens.doctor import screen as doctor_screen
 from backout.render.screens.error import screen as error_screen
@@ -46,6 +48,8 @@ __all__ = [
     "capabilities_screen",
     "contain_screen",
     "copies_screen",
+    "cutover_live_screen",
+    "cutover_screen",
     "diagnose_screen",
     "doctor_screen",
     "error_screen",

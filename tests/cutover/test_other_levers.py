@@ -1,0 +1,165 @@
+"""Levers without a pooler: libpq's list of hosts, and a file with a restart; each says what it costs."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import pq
+
+from backout.errors import ConfigurationError, Stopped
+from backout.model.cutover import Promise
+from backout.plugins import traffic, traffic_names
+from backout.ports.traffic import Address
+from backout.postgres.dead_man import withdraw
+from backout.testing.servers import RealServer
+from tests.cutover import operating
+from tests.cutover.sides import CLERK, SECRET, Pooler, Sides
+from tests.cutover.writers import writing
+
+
+def both_hosts(first: RealServer, second: RealServer, database: str) -> str:
+    ports = f"{first.port},{second.port}"
+    return (
+        f"host=127.0.0.1,127.0.0.1 port={ports} dbname={database} user={CLERK} password={SECRET} "
+        "target_session_attrs=read-write"
+    )
+
+
+def new_first(sides: Sides) -> str:
+    return both_hosts(sides.new, sides.old, sides.database)
+
+
+def multi_host(sides: Sides, directory: Path, **more: Any) -> dict[str, Any]:
+    nobody = Pooler(directory, 1)
+    made = operating.config(sides, nobody, directory, **more)
+    made["logins"]["canary"] = new_first(sides)
+    options = {
+        "state": str(directory / "lever"),
+        "new": sides.new.dsn("postgres"),
+        "database": sides.database,
+        "application": CLERK,
+    }
+    return {**made, "lever": "multi-host", "options": options}
+
+
+def test_clients_with_a_list_of_hosts_see_one_error_each_and_lose_nothing(pair: Sides, tmp_path: Path):
+    with pair.new.connect() as admin:  # the replica of a real set-up leads nobody to itself
+        set_ = f"ALTER DATABASE {pair.database} SET default_transaction_read_only = on"
+        admin.execute(set_.encode())
+    with writing(new_first(pair)) as ledger:
+        time.sleep(0.5)
+        done = operating.cut_over(multi_host(pair, tmp_path))
+        time.sleep(1.0)
+    assert done["complete"], done["proof"]
+    assert ledger.missing_on(pair.new, pair.database) == set()
+    broken = [error for error in ledger.errors if "terminating connection" in error]
+    refused = [error for error in ledger.errors if error not in broken]
+    assert len(broken) == len({error.split("/")[0] for error in broken}) <= 20  # once a client
+    assert all("too many connections" in e or "read-only" in e for e in refused), refused[:3]
+    assert ledger.longest_silence_ms < 1000 + ledger.slowest_ms
+
+
+def file_lever(file: Path, **more: object):
+    return traffic("file", {"file": str(file), "restart": [sys.executable, "-c", ""], **more})
+
+
+def test_a_file_keeps_role_password_and_all_else_of_its_connection_string(tmp_path: Path):
+    file = tmp_path / "app.env"
+    file.write_text(
+        "# the shop\nDATABASE_URL='postgresql://clerk:p%40ss@db-1:5432/shop?sslmode=require'\nX=1\n"
+    )
+    file.chmod(0o640)
+    lever = file_lever(file)
+    warrant = lever.prepare(Address("db-2", 6432, "shop"), "t1")
+    assert "db-1" in file.read_text()
+    lever.switch(warrant, 1.0)
+    assert file.read_text() == (
+        "# the shop\nDATABASE_URL='postgresql://clerk:p%40ss@db-2:6432/shop?sslmode=require'\nX=1\n"
+    )
+    assert file.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_withdrawn_permission_stops_the_switch_and_leaves_the_file(tmp_path: Path):
+    file = tmp_path / "url"
+    file.write_text("postgresql://clerk@db-1/shop")
+    lever = file_lever(file)
+    warrant = lever.prepare(Address("db-2", 5432, "shop"), "t1")
+    assert withdraw(asdict(warrant))
+    with pytest.raises(Stopped, match="withdrawn"):
+        lever.switch(warrant, 1.0)
+    assert file.read_text() == "postgresql://clerk@db-1/shop"
+
+
+def test_an_instance_that_still_reads_the_old_string_is_named(tmp_path: Path):
+    file = tmp_path / "url"
+    file.write_text("postgresql://clerk@db-1/shop")
+    tell = "print('web-1 db-2:5432/shop'); print('web-2 db-1:5432/shop'); print('web-3 ?')"
+    led = file_lever(file, instances=[sys.executable, "-c", tell]).read_back()
+    assert [(one.who, str(one.now)) for one in led] == [
+        ("instance web-1", "db-2:5432/shop"),
+        ("instance web-2", "db-1:5432/shop"),
+        ("instance web-3", "None"),
+    ]
+
+
+def test_without_a_way_to_read_back_an_instance_is_unknown_and_never_complete(tmp_path: Path):
+    file = tmp_path / "url"
+    file.write_text("postgresql://clerk@db-1/shop")
+    assert [one.now for one in file_lever(file).read_back()] == [None]
+
+
+def test_each_lever_prints_its_own_price(tmp_path: Path):
+    file = tmp_path / "url"
+    file.write_text("postgresql://clerk@db-1/shop")
+    slow = file_lever(file, measured_seconds=212.0).price()
+    assert slow.promise is Promise.RESTART
+    assert slow.pause == "errors while instances restart: 212 s"
+    assert file_lever(file).price().pause.endswith("unknown: no restart was measured")
+    console = {
+        "ini": "/etc/pgbouncer/pgbouncer.ini",
+        "entry": "app",
+        "admin": "postgresql://k@10.0.0.9:6432/pgbouncer",
+    }
+    assert traffic("pgbouncer", console).price().unattended.startswith("until a person acts")
+    beside = {**console, "admin": "postgresql://k@127.0.0.1:6432/pgbouncer"}
+    assert traffic("pgbouncer", beside).price().unattended == ""
+
+
+def test_every_lever_comes_through_the_plugin_door():
+    assert set(traffic_names()) >= {"pgbouncer", "multi-host", "file"}
+    with pytest.raises(ConfigurationError, match="no adapter for the traffic lever 'dns'"):
+        traffic("dns", {})
+
+
+def libpq(conninfo: str) -> tuple[int, str]:
+    """Which port libpq itself ends at, as drivers on it do; psycopg walks the list in Python."""
+    connection = pq.PGconn.connect(conninfo.encode())
+    try:
+        reached = int(connection.port) if connection.status == pq.ConnStatus.OK else 0
+        return reached, connection.get_error_message()
+    finally:
+        connection.finish()
+
+
+def test_libpq_does_not_go_on_past_a_fenced_host_so_the_new_side_has_to_stand_first(pair: Sides):
+    database = pair.database
+    with pair.old.connect() as admin:
+        admin.execute(f"ALTER DATABASE {database} CONNECTION LIMIT 0".encode())
+    reached, said = libpq(both_hosts(pair.old, pair.new, database))
+    assert not reached and "too many connections for database" in said
+    assert libpq(new_first(pair))[0] == pair.new.port
+    with psycopg.connect(both_hosts(pair.old, pair.new, database)) as walked:
+        assert walked.info.port == pair.new.port
+
+
+def test_before_the_switch_the_list_leads_to_the_old_side(pair: Sides):
+    with pair.new.connect() as admin:
+        read_only = f"ALTER DATABASE {pair.database} SET default_transaction_read_only = on"
+        admin.execute(read_only.encode())
+    assert libpq(new_first(pair))[0] == pair.old.port
