@@ -65,6 +65,32 @@ def test_clients_with_a_list_of_hosts_see_one_error_each_and_lose_nothing(pair: 
     assert ledger.longest_silence_ms < 1000 + ledger.slowest_ms
 
 
+def test_instances_that_read_a_file_again_move_and_lose_nothing(pair: Sides, tmp_path: Path):
+    """An attempt that is given up allows writes again; the move asks each instance what it has read."""
+    file, allowed = tmp_path / "url", tmp_path / "allowed"
+    file.write_text(pair.old.dsn(pair.database, CLERK, SECRET))
+    ask = f"print('web-1', {str(file)!r} and open({str(file)!r}).read().rpartition('@')[2])"
+    options = {
+        "file": str(file),
+        "restart": [sys.executable, "-c", ""],
+        "stop_writes": [sys.executable, "-c", ""],
+        "allow_writes": [sys.executable, "-c", f"open({str(allowed)!r}, 'a').write('x')"],
+        "instances": [sys.executable, "-c", ask],
+    }
+    made = multi_host(pair, tmp_path, lever="file", options=options, budget={"pause": 5000, "release": 5000})
+    made["logins"]["canary"] = pair.new.dsn(pair.database, CLERK, SECRET)
+    made |= {"lever": "file", "options": options}
+    with writing(file.read_text) as ledger:
+        aborted = operating.start({**made, "budget": {**made["budget"], "drain": -5300}}).said()
+        assert aborted["error"]["kind"] == "Stopped", aborted
+        assert allowed.read_text() == "x"
+        assert str(pair.old.port) in file.read_text()
+        done = operating.cut_over(made)
+        time.sleep(1.0)
+    assert done["complete"], done["proof"]
+    assert ledger.missing_on(pair.new, pair.database) == set()
+
+
 def file_lever(file: Path, **more: object):
     return traffic("file", {"file": str(file), "restart": [sys.executable, "-c", ""], **more})
 

@@ -94,11 +94,12 @@ def _one(
 
 
 @contextmanager
-def writing(dsn: str, count: int = 20, first: int = 0) -> Iterator[Ledger]:
-    """`count` clients write until the block ends."""
+def writing(dsn: str | Callable[[], str], count: int = 20, first: int = 0) -> Iterator[Ledger]:
+    """`count` clients write until the block ends; a `dsn` that is called is read anew for each session."""
 
     def connect() -> psycopg.Connection:
-        return psycopg.connect(dsn, autocommit=True, prepare_threshold=None, connect_timeout=10)
+        told = dsn if isinstance(dsn, str) else dsn()
+        return psycopg.connect(told, autocommit=True, prepare_threshold=None, connect_timeout=10)
 
     ledger = Ledger()
     stop = threading.Event()

@@ -82,7 +82,8 @@ class PgBouncer:
     def open(self) -> None:
         """Both sessions: that of the PAUSE, and the one that can end it."""
         try:
-            self._first = Wire(options.document(self._console))
+            if self._first is None or self._first.closed:
+                self._first = Wire(options.document(self._console))
             self._first.ask("SHOW VERSION")
             self._ask("SHOW VERSION")
         except (OSError, Refusal) as error:
@@ -112,8 +113,7 @@ class PgBouncer:
 
     def hold(self, seconds: float) -> Hold:
         """PAUSE, with a deadline of our own; what is in its way is asked from the second session."""
-        if self._first is None or self._first.closed:
-            self.open()
+        self.open()
         assert self._first is not None
         try:
             self._first.ask(f"PAUSE {self._quoted}", seconds)

@@ -28,6 +28,7 @@ from backout.postgres.dead_man_process import DeadMan, Orders
 STEP = "cutover.move"
 _CANARY_SECONDS = 5.0
 _SLOT_SECONDS = 5.0
+_RELEASE_SECONDS = 5.0
 
 
 def prepare(run: Run, ground: Ground, opened: Sessions) -> Prepared:
@@ -80,7 +81,10 @@ def settle_leftovers(run: Run, ground: Ground, prepared: Prepared, but: str = ""
         return None
     made = orders(ground, prepared, warrant, f"backout/{run.incident}/%", but)
     with contextlib.closing(_links(made)) as links:
-        return Leftover(settle(ground, made, links, silence=True), number)
+        way = settle(ground, made, links, silence=True)
+    if way == "back":
+        _let_go(ground)
+    return Leftover(way, number)
 
 
 # ── before the pause ────────────────────────────────────────────────────────────────────────────────────
@@ -116,7 +120,8 @@ def _prepare(run: Run, ground: Ground, opened: Sessions) -> Prepared:
 def _move(run: Run, ground: Ground, opened: Sessions, prepared: Prepared, attempt: Attempt) -> Moved:
     left = settle_leftovers(run, ground, prepared, opened.name)
     if left is not None and left.way == "forward":
-        run.progress("traffic was moved by an earlier attempt; nothing is repeated")
+        run.progress("traffic was moved by an earlier attempt; what was left of it is completed")
+        ground.traffic.release(_RELEASE_SECONDS)
         return _after(ground, opened, prepared, f"{prepared.token}-{left.number}", None)
     number = left.number + 1 if left else 1
     token = f"{prepared.token}-{number}"
@@ -178,8 +183,23 @@ def _cross(ground: Ground, hold: Crossing, made: Orders, links: Links) -> None:
     except failures.EXPECTED as error:
         if settle(ground, made, links) == "back":
             _disarm(hold)
+            _let_go(ground)
             raise _went_back(ground, hold, error) from error
+        ground.traffic.release(_RELEASE_SECONDS)
     _disarm(hold)
+
+
+def _let_go(ground: Ground) -> None:
+    """Undo a hold that is no statement on a connection: a command of the user's that stops writes."""
+    try:
+        ground.traffic.let_go()
+    except failures.EXPECTED as error:
+        raise HandedOver(
+            f"the fence is open, but {ground.traffic.name} did not let writes go: {failures.in_words(error)}",
+            where=ground.target,
+            intact="every acknowledged write; nothing moved",
+            next=f"allow writes by hand, then: backout resume {ground.incident}",
+        ) from error
 
 
 def _disarm(hold: Crossing) -> None:
