@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from pathlib import Path
 
@@ -37,6 +38,46 @@ def test_a_client_idle_in_a_transaction_ends_the_attempt_without_an_error_to_any
         assert pool.entry()["paused"] == "0"
         assert not ledger.errors
         assert ledger.missing_on(pair.old, pair.database) == set()
+
+
+def test_pause_waits_for_a_moment_without_a_server_login_or_other_clients_get_an_error(
+    pair: Sides, tmp_path: Path
+):
+    """PAUSE cuts a login in flight; the next query of any client is then refused (server_login_retry)."""
+    with pooler(pair) as pool, psycopg.connect(pool.dsn(), prepare_threshold=None, autocommit=True) as other:
+        lever = traffic("pgbouncer", operating.config(pair, pool, tmp_path)["options"])
+        other.execute("SELECT 1")
+        assert lever.hold(5.0).held  # its server connections are closed
+        lever.let_go()
+        slow_logins(pair, "1s")
+        client = threading.Thread(target=one_query, args=(pool.dsn(),))
+        try:
+            client.start()
+            while not any(row["database"] == "app" for row in pool.ask("SHOW SERVERS")):
+                time.sleep(0.01)
+            held = lever.hold(0.2)
+            assert held.blockers == ("server connections that are logging in: 1",)
+            lever.let_go()
+            other.execute("SELECT 1")
+            assert lever.hold(5.0).held
+        finally:
+            slow_logins(pair, "0")
+            lever.let_go()
+            lever.close()
+            client.join(10)
+        other.execute("SELECT 1")
+
+
+def slow_logins(pair: Sides, delay: str) -> None:
+    with pair.old.connect() as admin:
+        admin.execute(f"ALTER SYSTEM SET pre_auth_delay = '{delay}'".encode())
+        admin.execute("SELECT pg_reload_conf()")
+    time.sleep(0.2)
+
+
+def one_query(dsn: str) -> None:
+    with psycopg.connect(dsn, prepare_threshold=None) as session:
+        session.execute("SELECT 1")
 
 
 def test_a_session_mode_pooler_is_refused(pair: Sides, tmp_path: Path):

@@ -41,10 +41,11 @@ class Ledger:
         return sum(at > began for at, _, _ in self.acknowledged)
 
     def missing_on(self, server: RealServer, database: str) -> set[tuple[int, int]]:
+        acknowledged = {(w, n) for _, w, n in list(self.acknowledged)}  # before looking: writers may go on
         with server.connect(database) as session:
             rows = session.execute("SELECT writer, number FROM events").fetchall()
         assert len(rows) == len(set(rows))
-        return {(w, n) for _, w, n in self.acknowledged} - {(w, n) for w, n in rows}
+        return acknowledged - {(w, n) for w, n in rows}
 
     def told(self) -> str:
         return (

@@ -2,9 +2,10 @@
 
 No client sees an error. Traps, each measured and each looked at here: a PAUSE that waits gets no answer
 after a RESUME from elsewhere, and stays when its socket is cut; in session mode it hangs behind one idle
-client; with `min_pool_size > 0` the first query after a longer pause waits `server_login_retry`; clients
-that wait longer than `query_wait_timeout` are thrown out; a restarted pooler is not paused and reads the
-file, so the new one is renamed into place only behind the fence.
+client; it cuts a server connection that is logging in, and other clients get an error for that; with
+`min_pool_size > 0` the first query after a longer pause waits `server_login_retry`; clients that wait longer
+than `query_wait_timeout` are thrown out; a restarted pooler is not paused and reads the file, so the new
+one is renamed into place only behind the fence.
 """
 
 from __future__ import annotations
@@ -112,11 +113,21 @@ class PgBouncer:
         return (reload, self._resume())
 
     def hold(self, seconds: float) -> Hold:
-        """PAUSE, with a deadline of our own; what is in its way is asked from the second session."""
+        """PAUSE, with a deadline of our own; what is in its way is asked from the second session.
+
+        PAUSE cuts a server connection that is just logging in, and then PgBouncer refuses the queries of
+        other clients ("server login has been failing") until a login succeeds: so it waits for a moment
+        without one. Nothing is held meanwhile.
+        """
+        until = time.monotonic() + seconds
+        while logging_in := self._logging_in():
+            if time.monotonic() > until - seconds / 2:
+                return Hold(False, (f"server connections that are logging in: {logging_in}",))
+            time.sleep(_POLL_SECONDS)
         self.open()
         assert self._first is not None
         try:
-            self._first.ask(f"PAUSE {self._quoted}", seconds)
+            self._first.ask(f"PAUSE {self._quoted}", until - time.monotonic())
         except TimeoutError:
             return Hold(False, self._blockers())
         except Refusal as refusal:
@@ -189,6 +200,10 @@ class PgBouncer:
     def _leads_to(self, new: Address) -> bool:
         row = self._shown()
         return (row["host"], row["port"], row["database"]) == (new.host, str(new.port), new.database)
+
+    def _logging_in(self) -> int:
+        pools = self._ask("SHOW POOLS")
+        return sum(int(row["sv_login"] or 0) for row in pools if row["database"] == self._entry)
 
     def _blockers(self) -> tuple[str, ...]:
         """Clients whose transaction keeps a server connection."""
