@@ -56,6 +56,7 @@ def is_whole(sides: Sides, pool: Pooler, moved: bool) -> None:
     """Either everything is on the old side and its fence is open, or everything is on the new side."""
     entry = pool.entry()
     assert entry["paused"] == "0"
+    assert [r["value"] for r in pool.ask("SHOW CONFIG") if r["key"] == "max_db_connections"] == ["0"]
     side = sides.new if moved else sides.old
     assert entry["port"] == str(side.port)
     assert limit(sides) == (0 if moved else -1)

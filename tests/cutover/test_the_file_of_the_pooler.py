@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from backout.adapters.traffic.pgbouncer_ini import leads_to, led_to
+from backout.adapters.traffic.pgbouncer_ini import leads_to, led_to, setting
 from backout.errors import ConfigurationError
 from backout.ports.traffic import Address
 
@@ -39,3 +39,9 @@ def test_what_the_entry_leaves_out_is_libpq_s_default():
 def test_what_is_not_one_plain_line_is_refused(entries: tuple[str, ...]):
     with pytest.raises(ConfigurationError, match="cannot be led elsewhere"):
         leads_to(ini(*entries), "app")
+
+
+def test_a_setting_is_read_as_a_restart_would_read_it():
+    text = ini("max_db_connections = 7") + "max_db_connections = 40\n"
+    assert setting(text, "max_db_connections", "0") == "40"
+    assert setting(ini("max_db_connections = 7"), "max_db_connections", "0") == "0"

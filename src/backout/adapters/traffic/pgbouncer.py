@@ -23,6 +23,8 @@ from backout.postgres.dead_man import Links, Refusal, Row, Wire, spend
 
 _LINK = "pooler"
 _NOT_PAUSED = "not paused"
+_GROWTH = "max_db_connections"
+"""At 1 no pool begins a new server connection; those that are there stay and are used."""
 _LOCAL = ("127.", "localhost", "::1", "/")
 _POLL_SECONDS = 0.002
 
@@ -63,6 +65,9 @@ class PgBouncer:
         return Price(self.name, Promise.NO_ERRORS, pause, needs, cut_off)
 
     def checks(self) -> tuple[Check, ...]:
+        file = beside.check(self._ini)
+        if not file.good:
+            return (file,)
         try:
             with_two = self._two_sessions()
             shown = self._shown()
@@ -76,8 +81,9 @@ class PgBouncer:
             self._mode(shown, config),
             self._pool(shown, config),
             self._patience(config),
+            self._growth(config),
             self._file(shown, config),
-            beside.check(self._ini),
+            file,
         )
 
     def open(self) -> None:
@@ -105,21 +111,22 @@ class PgBouncer:
         return {_LINK: self._console}
 
     def back(self) -> tuple[Act, ...]:
-        return (self._resume(),)
+        return (self._let_grow(), self._resume())
 
     def forward(self, new: Address) -> tuple[Act, ...]:
         there = {"name": self._entry, "host": new.host, "port": str(new.port)}
         reload = Act(_LINK, "RELOAD", "SHOW DATABASES", there, "name", self._entry)
-        return (reload, self._resume())
+        return (reload, self._let_grow(), self._resume())
 
     def hold(self, seconds: float) -> Hold:
         """PAUSE, with a deadline of our own; what is in its way is asked from the second session.
 
         PAUSE cuts a server connection that is just logging in, and then PgBouncer refuses the queries of
-        other clients ("server login has been failing") until a login succeeds: so it waits for a moment
-        without one. Nothing is held meanwhile.
+        other clients ("server login has been failing") until a login succeeds. So first no new one may
+        begin (clients wait for those that are there), then those that have begun are waited for.
         """
         until = time.monotonic() + seconds
+        self._ask(f"SET {_GROWTH} = 1")
         while logging_in := self._logging_in():
             if time.monotonic() > until - seconds / 2:
                 return Hold(False, (f"server connections that are logging in: {logging_in}",))
@@ -184,7 +191,13 @@ class PgBouncer:
         row = {"name": self._entry}
         return Act(_LINK, f"RESUME {self._quoted}", "SHOW DATABASES", row, "paused", "0", (_NOT_PAUSED,))
 
+    def _let_grow(self) -> Act:
+        """As the file says, so that also somebody who does not know what it was can say it."""
+        value = pgbouncer_ini.setting(beside.read(self._ini), _GROWTH, "0")
+        return Act(_LINK, f"SET {_GROWTH} = {value}", "SHOW CONFIG", {"key": _GROWTH}, "value", value)
+
     def _say_resume(self, seconds: float = 5.0) -> None:
+        self._ask(self._let_grow().say, seconds)
         try:
             self._ask(f"RESUME {self._quoted}", seconds)
         except Refusal as refusal:
@@ -239,6 +252,14 @@ class PgBouncer:
         mend = f"set query_wait_timeout above {self._budget_ms / 1000:.1f} and RELOAD: clients are thrown out"
         good = wait == 0 or wait * 1000 > self._budget_ms
         return _state("clients wait", good, f"query_wait_timeout = {wait:g} s", mend)
+
+    def _growth(self, config: Mapping[str, str]) -> Check:
+        told = pgbouncer_ini.setting(beside.read(self._ini), _GROWTH, "0")
+        same = config.get(_GROWTH) == told
+        mend = f"set {_GROWTH} in the file itself, as it is in force: a hold puts back what the file says"
+        return _state(
+            "connection limit", same, f"{_GROWTH} = {config.get(_GROWTH)}, {told} in the file", mend
+        )
 
     def _file(self, shown: Row, config: Mapping[str, str]) -> Check:
         try:

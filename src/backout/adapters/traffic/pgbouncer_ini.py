@@ -36,6 +36,18 @@ def leads_to(text: str, entry: str) -> Address:
     return Address(pairs.get("host", ""), int(pairs.get("port", "5432")), pairs.get("dbname", entry))
 
 
+def setting(text: str, key: str, default: str) -> str:
+    """The value of a setting of the [pgbouncer] section, as a restart would read it."""
+    section, value = "", default
+    for line in text.splitlines():
+        match = _SECTION.match(line)
+        section = match["name"].strip().lower() if match else section
+        name, is_pair, told = line.partition("=")
+        if section == "pgbouncer" and is_pair and name.strip() == key:
+            value = told.strip()
+    return value
+
+
 def _only_line(lines: list[str], entry: str) -> int:
     section = ""
     found = []
