@@ -58,10 +58,9 @@ def test_clients_with_a_list_of_hosts_see_one_error_each_and_lose_nothing(pair: 
         time.sleep(1.0)
     assert done["complete"], done["proof"]
     assert ledger.missing_on(pair.new, pair.database) == set()
-    broken = [error for error in ledger.errors if "terminating connection" in error]
-    refused = [error for error in ledger.errors if error not in broken]
-    assert len(broken) == len({error.split("/")[0] for error in broken}) <= 20  # once a client
-    assert all("too many connections" in e or "read-only" in e for e in refused), refused[:3]
+    refused = [error for error in ledger.errors if "connection failed" in error]
+    broken = [error.split("/")[0] for error in ledger.errors if error not in refused]
+    assert len(broken) == len(set(broken)) <= 20, ledger.told()  # once a client
     assert ledger.longest_silence_ms < 1000 + ledger.slowest_ms
 
 
