@@ -58,4 +58,6 @@ def test_the_tutorial_rescues_every_value(pg16: RealServer, project: Path):
     assert done.returncode == 0, done.stdout + done.stderr
     assert "destroyed 201 values, kept 201, lost 0" in done.stdout
     assert "written 201" in done.stdout
+    assert "is stopped: no process and no file of it is left" in done.stdout
+    assert not list((project / "shop" / "state" / "copies").glob("*/server.json"))
     assert list((project / "shop" / "postmortem").glob("*.html"))

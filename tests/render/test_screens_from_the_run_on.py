@@ -326,13 +326,37 @@ class Copy:
     made_at: str = "2026-11-22T03:10:00Z"
 
 
+@dataclass(frozen=True)
+class Server:
+    name: str
+    running: bool = True
+    ours: bool = True
+    held_until: str = ""
+    directory: str = "/var/lib/backout/copies/scratch-18/data"
+
+
+@dataclass(frozen=True)
+class Copies:
+    copies: tuple[Copy, ...] = ()
+    servers: tuple[Server, ...] = ()
+    stopped: tuple[str, ...] = ()
+    next: str = "nothing"
+
+
 def test_copies_name_their_lease():
     copies = (
         Copy("backout_inc_3k9d_0", "2026-11-22T09:10:00Z"),
         Copy("backout_exc_77aa_0", "2026-11-22T01:10:00Z", 400_000_000),
     )
-    assert_golden("copies", lambda style: copies_screen(copies, style=style, now=NOW))
-    assert copies_screen((), style=Style(), now=NOW).endswith("next: nothing")
+    held = Server("scratch-16", held_until="2026-11-22T09:10:00Z")
+    answer = Copies(copies, (held, Server("scratch-18", running=False)), next="backout copies --stop")
+    assert_golden("copies", lambda style: copies_screen(answer, style=style, now=NOW))
+    assert copies_screen(Copies(), style=Style(), now=NOW).endswith("next: nothing")
+
+
+def test_a_server_that_was_stopped_is_named_with_its_proof():
+    answer = Copies(servers=(Server("named:db-9:5432", ours=False),), stopped=("scratch-16",))
+    assert_golden("copies_stopped", lambda style: copies_screen(answer, style=style, now=NOW))
 
 
 STOPPED = "systemctl stop etl, found running, now inactive"

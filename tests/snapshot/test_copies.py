@@ -80,7 +80,7 @@ def test_a_lease_ends_and_is_extended(bench: Bench, restored: str):
 
     assert not seen().expired(datetime(2035, 12, 31, tzinfo=UTC))
     assert seen().expired(datetime(2036, 1, 2, tzinfo=UTC))
-    copies.extend_lease(bench.dsn, restored, datetime(2040, 1, 1, tzinfo=UTC))
+    copies.set_lease(bench.dsn, restored, datetime(2040, 1, 1, tzinfo=UTC))
     assert not seen().expired(datetime(2039, 1, 1, tzinfo=UTC))
 
 

@@ -60,6 +60,10 @@ class Application:
             )
         return name
 
+    def for_target(self, command: str, name: str) -> str:
+        """`command` for this target: with `--target` where there are several."""
+        return command if len(self.settings.target) == 1 else f"{command} --target {name}"
+
     # What follows needs the database driver and the keys of people; `status` needs neither.
 
     def world(self, name: str) -> World:

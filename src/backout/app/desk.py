@@ -133,9 +133,13 @@ class Desk:
         self.record(incident.id, EntryKind.DECISION, "r1.begin", {"reason": "opened"})
         return incident
 
+    def open_incidents(self) -> tuple[str, ...]:
+        """The ids of all incidents that are not closed."""
+        return tuple(i for i in self.app.journal.incidents() if i.startswith("inc-") and not self.closed(i))
+
     def only_open_incident(self) -> str:
         """The id of the one incident that is not closed; raises `UnknownName` when that is not one."""
-        ids = [i for i in self.app.journal.incidents() if i.startswith("inc-") and not self.closed(i)]
+        ids = self.open_incidents()
         if len(ids) == 1:
             return ids[0]
         raise UnknownName(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from backout.app import lock
+from backout.app import copies, lock
 from backout.app.desk import Desk
 from backout.app.results import Exercise
 from backout.runbooks.rehearse import rehearse as story
@@ -17,4 +17,5 @@ def rehearse(desk: Desk, target: str | None, last: int, migrations: tuple[str, .
             *(name, world.environment, "exercise"), migrations=migrations, last=last, prefix="exc"
         )
         found, proven, rehearsals, proposals = story(desk.story(exercise.id), world, exercise)
+        copies.give_up(desk, exercise.id, name)
     return Exercise(exercise.id, found, rehearsals, proposals, "nothing", proven.snapshot, world.environment)

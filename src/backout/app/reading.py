@@ -17,11 +17,7 @@ from backout.model.journal import Entry, EntryKind
 
 def status(desk: Desk) -> StatusList:
     """All incidents that are not closed, newest first, and what of ours needs attention."""
-    lines = tuple(
-        line(desk, incident_id)
-        for incident_id in reversed(desk.app.journal.incidents())
-        if incident_id.startswith("inc-") and not desk.closed(incident_id)
-    )
+    lines = tuple(line(desk, incident_id) for incident_id in reversed(desk.open_incidents()))
     following = lines[0].next if lines else "nothing"
     return StatusList(lines, alarms(desk), following)
 

@@ -272,11 +272,29 @@ class CopyLine:
 
 
 @dataclass(frozen=True, slots=True)
+class ServerLine:
+    """One scratch server. Its copies are not to be seen while it is stopped."""
+
+    name: str
+    running: bool
+    ours: bool
+    """False: a server that the user named, which backout never stops."""
+    copies: int
+    held_until: str
+    """RFC 3339: the end of the longest lease that lives; empty when nobody holds it."""
+    directory: str
+    """Where its files are; empty for a server that the user named."""
+
+
+@dataclass(frozen=True, slots=True)
 class CopyList:
     """`copies`."""
 
     copies: tuple[CopyLine, ...]
     next: str
+    servers: tuple[ServerLine, ...] = ()
+    stopped: tuple[str, ...] = ()
+    """Servers that `--stop` ended: no process and no file of them was found afterwards."""
 
 
 @dataclass(frozen=True, slots=True)

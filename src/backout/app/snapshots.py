@@ -1,4 +1,4 @@
-"""The verbs about snapshots and copies: take, prove, record, list, drop, copies."""
+"""The verbs about snapshots: take, prove, record, list, drop."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
-from backout.app import lock
+from backout.app import copies, lock
 from backout.app.desk import Desk
-from backout.app.results import CopyLine, CopyList, SnapshotAnswer, SnapshotList
+from backout.app.results import SnapshotAnswer, SnapshotList
 from backout.errors import Refused, UnknownName
 from backout.model.journal import EntryKind
 from backout.model.snapshot import Scope, Snapshot, SnapshotKind
 from backout.phases.snapshot import registry
 from backout.phases.snapshot.facts import Proven
 from backout.ports.world import World
-from backout.postgres import copies
 from backout.runbooks.rehearse import adopt_snapshot, prove_snapshot, take_snapshot
 
 
@@ -28,6 +27,7 @@ def take(desk: Desk, target: str | None, *, prove: bool) -> SnapshotAnswer:
         run = desk.story(exercise.id)
         if prove:
             proven = prove_snapshot(run, world)
+            copies.give_up(desk, exercise.id, name)
             return SnapshotAnswer(proven.snapshot, proven.proof, "nothing")
         snapshot = take_snapshot(run, world)
     return SnapshotAnswer(snapshot, None, f"backout snapshot prove --target {name}")
@@ -77,6 +77,7 @@ def adopt(desk: Desk, target: str | None, path: Path, taken_at: str) -> Snapshot
     with lock.worker(desk.app.state, "snapshot adopt", desk.actor):
         exercise = desk.new_incident(name, world.environment, "snapshot", prefix="exc")
         proven = adopt_snapshot(desk.story(exercise.id), world, path.resolve(), taken_at)
+        copies.give_up(desk, exercise.id, name)
     return SnapshotAnswer(proven.snapshot, proven.proof, "nothing")
 
 
@@ -100,12 +101,8 @@ def drop(desk: Desk, target: str | None, identifier: str) -> SnapshotList:
     found = [s for s in registry.newest_first(root) if s.id == identifier]
     if not found:
         raise UnknownName(f"no snapshot {identifier!r}", where=str(root), next="backout snapshot list")
-    for incident_id in desk.app.journal.incidents():
-        if (
-            incident_id.startswith("inc-")
-            and not desk.closed(incident_id)
-            and _uses(desk, incident_id, identifier)
-        ):
+    for incident_id in desk.open_incidents():
+        if _uses(desk, incident_id, identifier):
             raise Refused(f"{incident_id} stands on {identifier}", next=f"backout close {incident_id}")
     if found[0].directory:
         shutil.rmtree(found[0].directory, ignore_errors=True)
@@ -118,34 +115,3 @@ def _uses(desk: Desk, incident_id: str, identifier: str) -> bool:
         e.kind is EntryKind.FINISHED and e.body.get("type") == "Proven" and identifier in str(e.body)
         for e in desk.app.journal.read(incident_id)
     )
-
-
-def list_copies(desk: Desk, target: str | None) -> CopyList:
-    """Every copy of ours on every scratch server that runs."""
-    servers = desk.app.servers(desk.app.target_name(target))
-    lines = []
-    for scratch in servers.running():
-        for copy in copies.list_copies(servers.conninfo(scratch, "postgres"), scratch.name):
-            marker = copy.marker
-            lines.append(
-                CopyLine(
-                    *(copy.database, copy.server, marker.of_database if marker else "unfinished"),
-                    *(marker.made_at if marker else "", marker.lease_until if marker else ""),
-                    copy.size_bytes,
-                )
-            )
-    now = copies.rfc3339(datetime.now(UTC))
-    over = any(line.lease_until < now for line in lines)
-    return CopyList(tuple(lines), "backout copies --destroy-expired" if over else "nothing")
-
-
-def destroy_copies(desk: Desk, target: str | None, names: tuple[str, ...], *, expired: bool) -> CopyList:
-    """Destroy named copies, or all whose lease has ended; each is looked for again afterwards."""
-    servers = desk.app.servers(desk.app.target_name(target))
-    now = datetime.now(UTC)
-    for scratch in servers.running():
-        dsn = servers.conninfo(scratch, "postgres")
-        for copy in copies.list_copies(dsn, scratch.name):
-            if copy.database in names or (expired and copy.expired(now)):
-                copies.destroy(scratch, dsn, copy.database)
-    return list_copies(desk, target)

@@ -27,7 +27,7 @@ def close(
     emit(
         answer,
         lambda _style: (
-            f"{answer.incident} closed: {answer.reason}\n  copies destroyed  {copies}\nnext: nothing"
+            f"{answer.incident} closed: {answer.reason}\n  copies destroyed  {copies}\nnext: {answer.next}"
         ),
         as_json=as_json,
     )

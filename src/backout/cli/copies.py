@@ -1,4 +1,4 @@
-"""`backout copies`: every copy on a scratch server, and their end."""
+"""`backout copies`: every copy on a scratch server, their end, and that of the servers."""
 
 from __future__ import annotations
 
@@ -16,21 +16,25 @@ def copies(
     expired: Annotated[
         bool, typer.Option("--destroy-expired", help="Destroy all whose lease has ended.")
     ] = False,
+    stop: Annotated[
+        bool,
+        typer.Option(
+            "--stop", help="Stop private servers that hold no living lease, and remove their files."
+        ),
+    ] = False,
     target: TargetOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Every copy that backout holds: size, lease, source. Destroyed ones are looked for again."""
-    from backout.app import snapshots
+    from backout.app import copies as at_copies
     from backout.render.screens import copies_screen
 
     desk = at_desk(config)
+    answer = None
     if destroy or expired:
-        answer = snapshots.destroy_copies(desk, target, tuple(destroy or ()), expired=expired)
-    else:
-        answer = snapshots.list_copies(desk, target)
-    emit(
-        answer,
-        lambda style: copies_screen(answer.copies, style=style, now=now(), next=answer.next),
-        as_json=as_json,
-    )
+        answer = at_copies.destroy(desk, target, tuple(destroy or ()), expired=expired)
+    if stop:
+        answer = at_copies.stop(desk, target)
+    shown = answer or at_copies.listing(desk, target)
+    emit(shown, lambda style: copies_screen(shown, style=style, now=now()), as_json=as_json)

@@ -142,8 +142,8 @@ def _marker_of(dsn: str) -> CopyMarker | None:
         return None  # dropped meanwhile, or not to be entered: not a whole copy
 
 
-def extend_lease(dsn: str, database: str, until: datetime) -> None:
-    """Keep a copy for longer; raises `Refused` when it is no finished copy of ours."""
+def set_lease(dsn: str, database: str, until: datetime) -> None:
+    """Keep a copy until then, longer or shorter; raises `Refused` when it is no finished copy of ours."""
     with open_session(with_database(dsn, database), _APPLICATION) as session:
         marker = read_marker(session)
         if marker is None:

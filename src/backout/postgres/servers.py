@@ -288,6 +288,13 @@ def stop(layout: Layout, *, mode: str = "immediate") -> None:
 def destroy(layout: Layout) -> None:
     """Stop the server and remove its files; raises `NeighbourUnreachable` when something is left."""
     stop(layout)
+    if is_running(layout):  # never pull the files from under a process that goes on
+        raise NeighbourUnreachable(
+            "a private server does not stop",
+            where=str(layout.data),
+            intact="its files",
+            next="backout copies",
+        )
     shutil.rmtree(layout.data, ignore_errors=True)
     shutil.rmtree(layout.socket_directory, ignore_errors=True)
     if layout.data.exists():

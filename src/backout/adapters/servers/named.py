@@ -76,6 +76,10 @@ class NamedServer:
         except BackoutError:
             return ()
 
+    def stopped(self) -> tuple[Scratch, ...]:
+        """None: whether it runs is not for us to say."""
+        return ()
+
     def destroy(self, scratch: Scratch) -> None:
         """Drop the marked copies there, no more: the server is not ours. Errors as in `copies.destroy`."""
         dsn = self._dsn_source()

@@ -1,4 +1,4 @@
-"""The screen of `copies`: every copy on a scratch server, its size and the end of its lease."""
+"""The screen of `copies`: every copy with its size and the end of its lease, and the scratch servers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Protocol
 
 from backout.render import words
-from backout.render.layout import Style, page
+from backout.render.layout import State, Style, hanging, page
 from backout.render.tables import Column, table
 
 
@@ -37,21 +37,63 @@ _HEADS = (
 )
 
 
-def screen(copies: Sequence[CopyRow], *, style: Style, now: datetime, next: str = "") -> str:
-    """Sizes, the sum, and which leases are over."""
+class ServerRow(Protocol):
+    """One scratch server; `held_until` is RFC 3339 or empty."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def running(self) -> bool: ...
+    @property
+    def ours(self) -> bool: ...
+    @property
+    def held_until(self) -> str: ...
+    @property
+    def directory(self) -> str: ...
+
+
+class CopiesAnswer(Protocol):
+    """What `copies` answers."""
+
+    @property
+    def copies(self) -> Sequence[CopyRow]: ...
+    @property
+    def servers(self) -> Sequence[ServerRow]: ...
+    @property
+    def stopped(self) -> Sequence[str]:
+        """Servers that were stopped just now."""
+        ...
+
+    @property
+    def next(self) -> str: ...
+
+
+def screen(answer: CopiesAnswer, *, style: Style, now: datetime) -> str:
+    """Sizes, the sum, which leases are over, and the servers below them."""
+    lines = _copies(answer.copies, style, now)
+    for server in answer.servers:
+        lines += hanging(f"  server {style.text(server.name)}  ", _server(server, now), style)
+    for name in answer.stopped:
+        told = f"{name} is stopped: no process and no file of it is left"
+        lines += hanging(f"  {style.symbol(State.PASS)} ", told, style)
+    return page(lines, answer.next, style)
+
+
+def _copies(copies: Sequence[CopyRow], style: Style, now: datetime) -> list[str]:
     if not copies:
-        return page(["No copy of a target exists."], next or "nothing", style)
+        return ["No copy of a target exists."]
     rows = [(c.database, c.of, c.server, words.size(c.bytes), _lease(c, now)) for c in copies]
     total = words.size(sum(copy.bytes for copy in copies))
-    over = any(_is_over(copy, now) for copy in copies)
-    command = "backout copies --destroy-expired" if over else "nothing"
-    summary = f"{words.plural(len(copies), 'copy', 'copies')}, {total}"
-    return page([*table(_HEADS, rows, style), summary], next or command, style)
+    return [*table(_HEADS, rows, style), f"{words.plural(len(copies), 'copy', 'copies')}, {total}"]
 
 
-def _is_over(copy: CopyRow, now: datetime) -> bool:
-    until = words.moment(copy.lease_until)
-    return until is not None and until < now
+def _server(server: ServerRow, now: datetime) -> str:
+    until = words.moment(server.held_until)
+    if not server.running:
+        return f"is stopped; its files are in {server.directory}"
+    if until is not None:
+        return f"runs; a lease ends {words.due(until, now)}"
+    return "runs; nobody holds a copy on it" if server.ours else "is yours; nobody holds a copy on it"
 
 
 def _lease(copy: CopyRow, now: datetime) -> str:
