@@ -110,9 +110,6 @@ class Migrations(_Strict):
 class SnapshotSettings(_Strict):
     """Where snapshots go and where they are restored to be proven."""
 
-    kinds: list[Literal["dump", "provider"]] = Field(
-        ["dump"], description="Reserved; every snapshot that backout takes is a dump."
-    )
     store: str | None = Field(None, description="Directory of the store; default: <state>/store.")
     scratch: Dsn | None = Field(None, description="A server of yours for copies; default: a private one.")
     scope: Literal["whole", "blast radius"] | None = Field(
@@ -169,9 +166,6 @@ class Target(_Strict):
         {}, description="The validation plan, one table a check; an empty plan keeps the gate shut."
     )
     allow_writes: bool = Field(False, description="Smoke tests may write a marked row.")
-    requires_confirmation: str | None = Field(
-        None, description="Reserved; approving always asks for the target's name."
-    )
 
 
 class BudgetSettings(_Strict):
@@ -204,7 +198,6 @@ class Kept(_Strict):
 class Channels(_Strict):
     """Where notices go; every notice is in the journal too."""
 
-    terminal: bool = Field(True, description="Reserved; problems with a channel are said on the terminal.")
     file: str | None = Field(None, description="Notices are appended to this file.")
     update_every: Span = Field(20 * 60.0, description="How often stakeholders are promised an update.")
 
