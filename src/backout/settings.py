@@ -173,7 +173,9 @@ class BudgetSettings(_Strict):
 
     lock_timeout: Span = Field(0.2, description="The longest single wait for a lock.")
     lock_patience: Span = Field(120.0, description="All waits for locks together; then the run stops safely.")
-    lock_attempts: int | None = Field(None, ge=1, description="Reserved; lock_patience bounds the tries.")
+    lock_attempts: int | None = Field(
+        None, ge=1, description="The most tries for one lock; without it lock_patience alone bounds them."
+    )
     lock_hold: Span = Field(1.0, description="How long the down may hold its locks; then it is rolled back.")
     statement_timeout: Span = Field(600.0, description="The longest single statement of the tool.")
     connections: int = Field(8, ge=1, description="Connections that doctor wants to see free.")

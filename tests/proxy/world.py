@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import psycopg
 
 from backout.model.plan import Budgets, Keep, KeepHow
@@ -39,9 +42,9 @@ WHOLE_VISITS = keep("public.visits", KeepHow.WHOLE_TABLE, "id", "user_id", "at")
 GATE = GatePlan(bookkeeping=("public.history",))
 
 
-def policy(*keeps: Keep, gate: GatePlan = GATE, **budgets: float) -> Policy:
+def policy(*keeps: Keep, gate: GatePlan = GATE, **budgets: Any) -> Policy:
     """Mark, keep and gate; the lock may be held long, tests run on busy machines."""
-    limits = Budgets(**{"lock_hold": 30.0, **budgets})
+    limits = replace(Budgets(lock_hold=30.0), **budgets)
     return Policy(mark={"incident": "i", "round": 1}, keep=KeepPlan(keeps, "i"), gate=gate, budgets=limits)
 
 

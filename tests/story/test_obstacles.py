@@ -55,6 +55,22 @@ def test_a_reader_in_the_way_is_waited_for_in_short_tries_and_nothing_changes(he
     assert (ran.execution.outcome, ran.execution.values_kept) == (Outcome.BACKED_OUT, 10)
 
 
+def test_the_tries_for_a_lock_are_counted_where_they_have_a_budget(heroes16: World):
+    source_world(heroes16)
+    config = heroes16.root / "backout.toml"
+    config.write_text(config.read_text() + "[budgets]\nlock_attempts = 2\n")
+    incident, _ = proposed(heroes16)
+    heroes16.approve(incident)
+    with heroes16.connect() as reader:
+        reader.autocommit = False
+        reader.execute("SELECT count(*) FROM users")
+        with pytest.raises(LockNotGranted, match="in 2 tries: no more are allowed"):
+            incidents.run(heroes16.desk(), incident, {}, 0)
+        reader.rollback()
+    ran = incidents.resume(heroes16.desk(), incident, 0)
+    assert (ran.execution.outcome, ran.execution.values_kept) == (Outcome.BACKED_OUT, 10)
+
+
 def test_the_migration_below_the_newest_shows_what_goes_with_it(heroes: World):
     source_world(heroes)
     heroes.migration(

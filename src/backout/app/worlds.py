@@ -95,7 +95,11 @@ def world(application: Application, name: str) -> World:
             policy.solo or "",
         ),
         budgets=Budgets(
-            budgets.lock_timeout, budgets.lock_patience, budgets.lock_hold, budgets.statement_timeout
+            lock_timeout=budgets.lock_timeout,
+            lock_patience=budgets.lock_patience,
+            lock_hold=budgets.lock_hold,
+            statement_timeout=budgets.statement_timeout,
+            lock_attempts=budgets.lock_attempts,
         ),
         validation=validation_plan(target),
         now=lambda: datetime.now(UTC),

@@ -77,6 +77,12 @@ class Budgets:
     lock_patience: float = 120.0
     lock_hold: float = 1.0
     statement_timeout: float = 600.0
+    lock_attempts: int | None = None
+    """The most tries for one lock; None = as many as `lock_patience` has room for."""
+
+    def tried_enough(self, attempts: int) -> bool:
+        """Whether so many tries for one lock are all that are allowed."""
+        return self.lock_attempts is not None and attempts >= self.lock_attempts
 
 
 @dataclass(frozen=True, slots=True)

@@ -184,14 +184,15 @@ def _patiently(run: Run, world: World, proposal: Proposal, statement: str, name:
                 next=f"backout propose {proposal.incident}",
             )
         who = _who_holds(world, statement, name)
-        if time.monotonic() - begun > proposal.budgets.lock_patience:
+        waited = time.monotonic() - begun
+        if waited > proposal.budgets.lock_patience or proposal.budgets.tried_enough(attempt):
             raise LockNotGranted(
-                f"no lock within {proposal.budgets.lock_patience:g} s for: {statement}; held by {who}",
+                f"no lock in {attempt} tries, {waited:.0f} s, for: {statement}; held by {who}",
                 where=world.target,
                 intact="the statements before it are done and recorded; this one had no effect",
                 next=f"end that session, then: backout resume {proposal.incident}",
             )
-        run.progress(f"waits for {who}, try {attempt}, {time.monotonic() - begun:.0f} s: {statement[:80]}")
+        run.progress(f"waits for {who}, try {attempt}, {waited:.0f} s: {statement[:80]}")
         time.sleep(_PAUSE)
 
 

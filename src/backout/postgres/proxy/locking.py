@@ -17,8 +17,8 @@ _DEADLOCK = "40P01"
 def lock(pipe: Pipe, policy: Policy, statement: str, patience: float) -> float:
     """Run `statement` (a LOCK TABLE) as soon as all its locks are granted; the moment of it (monotonic).
 
-    Raises `NotLet` when `patience` (seconds) is over or the caller says stop. Between two tries no lock of
-    ours is held: each try is in a savepoint. Nothing here takes a snapshot.
+    Raises `NotLet` when `patience` (seconds) is over, all tries are used, or the caller says stop. Between
+    two tries no lock of ours is held: each try is in a savepoint. Nothing here takes a snapshot.
     """
     waiter = _Waiter(pipe, policy)
     begun = time.monotonic()
@@ -45,9 +45,12 @@ def _wait(pipe: Pipe, policy: Policy, seen: LockWait, patience: float) -> None:
     pause = policy.budgets.lock_timeout * (_PAUSE_FACTOR + secrets.randbelow(1000) / 500)
     if stop is None and seen.waited + pause > patience:
         stop = f"not granted within {patience:g} s"
+    if stop is None and policy.budgets.tried_enough(seen.attempt):
+        stop = "no more are allowed"
     if stop is not None:
         holders = ", ".join(map(str, seen.holders)) or "unknown"
-        detail = f"the lock was not to be had in {seen.attempt} tries: {stop} (held by pid {holders})"
+        tries = "1 try" if seen.attempt == 1 else f"{seen.attempt} tries"
+        detail = f"the lock was not to be had in {tries}: {stop} (held by pid {holders})"
         raise NotLet("lock_timeout", LOCK_NOT_AVAILABLE, detail)
     pipe.idle(pause)
 

@@ -125,9 +125,13 @@ def _snapshot(proposal: Proposal) -> str:
 
 def _limits(proposal: Proposal) -> str:
     budgets = proposal.budgets
+    tries = (
+        f", {words.plural(budgets.lock_attempts, 'try', 'tries')} at most" if budgets.lock_attempts else ""
+    )
     return (
         f"waits for a lock {words.duration(budgets.lock_timeout)} at a time, "
-        f"{words.duration(budgets.lock_patience)} in all; holds it {words.duration(budgets.lock_hold)}; "
+        f"{words.duration(budgets.lock_patience)} in all{tries}; "
+        f"holds it {words.duration(budgets.lock_hold)}; "
         f"a statement {words.duration(budgets.statement_timeout)}"
     )
 
