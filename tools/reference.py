@@ -192,9 +192,10 @@ def configuration() -> Iterator[str]:
 def _found_where() -> Iterator[str]:
     yield from (
         "`$BACKOUT_CONFIG` names the file; without it, it is the nearest `backout.toml` in this directory or",
-        "above. Paths in it are relative to it. Spans are written `200ms`, `30s`, `5m`, `4h`, `90d`. An",
-        "unknown key is an error that names its dotted path. The state directory is `$BACKOUT_STATE`, else",
-        "`/var/lib/backout` when that is writable, else the user's own.",
+        "above. Paths in it are relative to it. Spans are written `200ms`, `30s`, `5m`, `4h`, `90d`,",
+        "sizes `500MB`, `20GB`, `1.5TB` (powers of 1000). An unknown key is an error that names its dotted",
+        "path. The state directory is `$BACKOUT_STATE`, else `/var/lib/backout` when that is writable, else",
+        "the user's own.",
         "",
     )
 
@@ -231,8 +232,8 @@ def _kind(about: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
         return f"Table `{_TABLES.get(about['$ref'].rsplit('/', 1)[-1], '')}`"
     if "enum" in about:
         return " or ".join(f'`"{value}"`' for value in about["enum"])
-    if about.get("title") == "Span" or isinstance(about.get("type"), list):
-        return "Span"
+    if about.get("title") in ("Span", "Size"):
+        return str(about["title"])
     if about.get("type") == "array":
         return f"List of {_kind(about['items'], schema)}"
     if about.get("type") == "object":

@@ -179,7 +179,9 @@ class BudgetSettings(_Strict):
     lock_hold: Span = Field(1.0, description="How long the down may hold its locks; then it is rolled back.")
     statement_timeout: Span = Field(600.0, description="The longest single statement of the tool.")
     connections: int = Field(8, ge=1, description="Connections that doctor wants to see free.")
-    disk: str | None = Field(None, description="Reserved; a reserve on the disk is kept without it.")
+    disk: Size | None = Field(
+        None, description="Most that kept values may need on the target's disk, WAL included; default: any."
+    )
 
 
 class GuardSettings(_Strict):

@@ -208,6 +208,7 @@ REHEARSAL = Rehearsal(
     locked_seconds=0.240,
     wal_bytes=412_000,
     kept_values=3_551,
+    kept_bytes=1_540_096,
     kept_equals_destroyed=True,
     not_measured=("replication lag on standbys",),
     touched=("public.hero_snapshots",),

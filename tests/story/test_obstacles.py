@@ -9,7 +9,7 @@ import pytest
 from backout.app import incidents
 from backout.app.desk import Desk
 from backout.app.results import Proposed
-from backout.errors import LockNotGranted
+from backout.errors import LockNotGranted, Refused
 from backout.model.execution import Outcome
 from backout.model.loss import DestroyedBy
 from backout.model.plan import Verdict
@@ -69,6 +69,34 @@ def test_the_tries_for_a_lock_are_counted_where_they_have_a_budget(heroes16: Wor
         reader.rollback()
     ran = incidents.resume(heroes16.desk(), incident, 0)
     assert (ran.execution.outcome, ran.execution.values_kept) == (Outcome.BACKED_OUT, 10)
+
+
+def test_a_down_whose_kept_values_need_more_disk_than_allowed_is_refused_with_the_figure(heroes16: World):
+    source_world(heroes16)
+    config = heroes16.root / "backout.toml"
+    before = config.read_text()
+    config.write_text(before + "[budgets]\ndisk = '20kB'\n")
+    _, found = proposed(heroes16)
+    option = found.proposals.options[0]
+    assert option.verdict is Verdict.REFUSED
+    assert "on the target's disk, WAL included; budgets.disk is 20,000" in option.reason
+
+
+def test_values_that_came_after_the_rehearsal_do_not_outgrow_the_disk(heroes16: World):
+    source_world(heroes16)
+    config = heroes16.root / "backout.toml"
+    before = config.read_text()
+    config.write_text(before + "[budgets]\ndisk = '100kB'\n")
+    incident, found = proposed(heroes16)
+    assert 0 < found.rehearsals[0].kept_bytes <= 50_000
+    heroes16.approve(incident)
+    with heroes16.connect() as session:
+        session.execute("UPDATE users SET source = repeat('w', 200)")
+    with pytest.raises(Refused, match=r"keeping needs .* budgets\.disk is 100,000") as caught:
+        incidents.run(heroes16.desk(), incident, {}, 0)
+    assert "raise budgets.disk" in caught.value.next
+    assert heroes16.one("SELECT count(source) FROM users") == 1000
+    assert heroes16.one("SELECT count(*) FROM backout_kept.manifest") == 0
 
 
 def test_the_migration_below_the_newest_shows_what_goes_with_it(heroes: World):

@@ -100,6 +100,7 @@ def world(application: Application, name: str) -> World:
             lock_hold=budgets.lock_hold,
             statement_timeout=budgets.statement_timeout,
             lock_attempts=budgets.lock_attempts,
+            disk_bytes=budgets.disk,
         ),
         validation=validation_plan(target),
         now=lambda: datetime.now(UTC),

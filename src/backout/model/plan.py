@@ -80,9 +80,22 @@ class Budgets:
     lock_attempts: int | None = None
     """The most tries for one lock; None = as many as `lock_patience` has room for."""
 
+    disk_bytes: int | None = None
+    """Most that kept values may need on the target's disk; None = any."""
+
     def tried_enough(self, attempts: int) -> bool:
         """Whether so many tries for one lock are all that are allowed."""
         return self.lock_attempts is not None and attempts >= self.lock_attempts
+
+    def too_much(self, kept_bytes: int) -> bool:
+        """Whether kept tables of this size need more than the disk may give."""
+        return self.disk_bytes is not None and disk_need(kept_bytes) > self.disk_bytes
+
+
+def disk_need(kept_bytes: int) -> int:
+    """What kept tables of this size need on the target's disk: themselves, and the WAL that holds them
+    once more (until the archive or a standby has fetched it)."""
+    return 2 * kept_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +188,8 @@ class Rehearsal:
     finish: Finish | None = None
     repair: RepairPlan | None = None
     """Strategy D: what a repair after the down brought back on the clone."""
+    kept_bytes: int = 0
+    """Size of the kept tables on the clone."""
 
 
 @dataclass(frozen=True, slots=True)

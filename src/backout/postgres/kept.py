@@ -13,7 +13,7 @@ from backout.errors import Refused
 from backout.model.plan import KeepHow
 from backout.postgres import done
 from backout.postgres.connect import Session
-from backout.postgres.names import KEPT_SCHEMA, qualified
+from backout.postgres.names import KEPT_SCHEMA, kept_prefix, qualified
 
 _BLOCKS_A_BATCH = 64
 """Pages of the kept table per transaction: some thousand rows, so that no lock is held for long."""
@@ -57,6 +57,19 @@ def tables(session: Session, incident: str) -> tuple[KeptTable, ...]:
         KeptTable(r[0], r[1], r[2], r[3], tuple(r[4]), tuple(r[5]), r[6], r[7], r[8] or "", r[9], r[10])
         for r in rows
     )
+
+
+SIZE = """SELECT coalesce(sum(pg_catalog.pg_total_relation_size(c.oid)), 0)::bigint::text
+FROM pg_catalog.pg_class c
+WHERE c.relnamespace = pg_catalog.to_regnamespace('backout_kept') AND c.relkind = 'r'
+  AND pg_catalog.starts_with(c.relname::text, {prefix})"""
+"""Bytes of all kept tables of an incident, by how their names begin; an open transaction sees its own."""
+
+
+def size(session: Session, incident: str) -> int:
+    """Bytes on disk of all kept tables of an incident."""
+    row = session.execute(SIZE.format(prefix="%s").encode(), (kept_prefix(incident),)).fetchone()
+    return int(row[0]) if row else 0
 
 
 def counts(session: Session, incident: str) -> tuple[tuple[str, int, int], ...]:

@@ -24,7 +24,12 @@ def application_name(incident: str, sequence: int) -> str:
 
 def kept_table(incident: str, oid: int, number: int) -> str:
     """Name of one table of kept values in schema `backout_kept`."""
-    return f"k_{_plain(incident)}_{oid}_{number}"[:63]
+    return f"{kept_prefix(incident)}{oid}_{number}"[:63]
+
+
+def kept_prefix(incident: str) -> str:
+    """How the names of all kept tables of an incident begin."""
+    return f"k_{_plain(incident)}_"
 
 
 def cutover(incident: str, number: int) -> str:

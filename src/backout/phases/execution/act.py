@@ -166,6 +166,13 @@ def _raise_if_untouched(world: World, proposal: Proposal, ran: ToolRun, sight: S
         raise LockNotGranted(
             refusal.detail, where=world.target, intact=intact, next=f"end that session, then: {again}"
         )
+    if refusal is not None and refusal.what == "disk":
+        raise Refused(
+            refusal.detail,
+            where=world.target,
+            intact=intact,
+            next=f"raise budgets.disk in backout.toml, then: backout propose {proposal.incident}",
+        )
     if refusal is not None:
         raise Refused(
             f"the commit gate refused the down ({refusal.what}): {refusal.detail}",

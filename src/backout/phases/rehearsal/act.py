@@ -230,7 +230,7 @@ def _second_pass(
         mark={"incident": incident, "kind": "rehearsal"},
         keep=KeepPlan(keeps, incident, rewrites=measured.rewritten),
         gate=GatePlan(bookkeeping=(history,)),
-        budgets=decide.without_hold_limit(stage.world.budgets),
+        budgets=decide.without_limits(stage.world.budgets),
         watch=tuple(dict.fromkeys((*(keep.table for keep in keeps), *measured.touched))),
     )
     begun = time.monotonic()
@@ -239,6 +239,7 @@ def _second_pass(
     failure = _failure(stage, database, plan, ran)
     with stage.session(database) as session:
         values = sum(table.values for table in kept.tables(session, incident))
+        size = kept.size(session, incident)
         wal = activity.wal_since(session, lsn)
     return Keeping(
         failure=failure,
@@ -248,6 +249,7 @@ def _second_pass(
         locked_seconds=round(max((c.lock_seconds for c in ran.commits), default=0.0), 3),
         seconds=seconds,
         wal_bytes=wal,
+        kept_bytes=size,
     )
 
 

@@ -128,9 +128,10 @@ def equal(kept_values: int, losses: Sequence[Loss], keeps: Sequence[Keep]) -> bo
     return kept_values == wanted or (more and kept_values > wanted)
 
 
-def without_hold_limit(budgets: Budgets) -> Budgets:
-    """On a clone the lock may be held as long as it takes: the rehearsal finds out how long that is."""
-    return replace(budgets, lock_hold=3600.0)
+def without_limits(budgets: Budgets) -> Budgets:
+    """On a clone the lock may be held and the disk be filled as it takes: the rehearsal finds out how much
+    that is."""
+    return replace(budgets, lock_hold=3600.0, disk_bytes=None)
 
 
 def failed(tool: str, environment: str, plan: Plan, copy: str, seen: Pass) -> Rehearsal:
@@ -176,6 +177,7 @@ def succeeded(
         locked_seconds=keeping.locked_seconds,
         wal_bytes=keeping.wal_bytes,
         kept_values=keeping.kept_values,
+        kept_bytes=keeping.kept_bytes,
         kept_equals_destroyed=equal(keeping.kept_values, measured, keeps),
         not_measured=tuple(dict.fromkeys((*NEVER_MEASURED, *not_measured))),
         touched=touched,

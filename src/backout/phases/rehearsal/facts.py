@@ -46,6 +46,7 @@ class Keeping:
     locked_seconds: float
     seconds: float
     wal_bytes: int
+    kept_bytes: int
 
 
 @dataclass(frozen=True, slots=True)

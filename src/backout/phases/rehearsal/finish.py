@@ -182,12 +182,13 @@ def _measured(
     with stage.session(database) as session:
         at_the_end = portable_digest(read_schema(session), ground.history)
     oids = {table.qualified: table.oid for table in ground.schema.tables}
-    values = _kept(stage, ground, measured, found.history.table) if measured.keeps else 0
+    values, size = _kept(stage, ground, measured, found.history.table) if measured.keeps else (0, 0)
     return replace(
         _record(stage, plan, ground, walked, done),
         losses=tuple(replace(loss, kept=True) for loss in measured.losses),
         keeps=decide.on_target(measured.keeps, oids),
         kept_values=values,
+        kept_bytes=size,
         kept_equals_destroyed=decide.equal(values, measured.losses, measured.keeps),
         touched=measured.touched,
         schema_after=at_the_end,
@@ -222,14 +223,14 @@ def _not_applied(stage: Stage, database: str, plan: Plan, ran: ToolRun) -> str:
     return f"the tool ended with {ran.result.exit_code} and the history does not list it: {last[:160]}"
 
 
-def _kept(stage: Stage, ground: Ground, measured: losses.Measured, history_table: str) -> int:
-    """The second pass, on a clone of its own: how many values are in the kept tables afterwards."""
+def _kept(stage: Stage, ground: Ground, measured: losses.Measured, history_table: str) -> tuple[int, int]:
+    """The second pass, on a clone of its own: values in the kept tables afterwards, and their bytes."""
     incident = "rehearsal"
     policy = Policy(
         mark={"incident": incident, "kind": "rehearsal"},
         keep=KeepPlan(measured.keeps, incident, rewrites=measured.rewritten),
         gate=GatePlan(bookkeeping=(history_table,)),
-        budgets=decide.without_hold_limit(stage.world.budgets),
+        budgets=decide.without_limits(stage.world.budgets),
     )
     with stage.clone("g") as database:
         _as_production(stage, database, ground)
@@ -242,7 +243,8 @@ def _kept(stage: Stage, ground: Ground, measured: losses.Measured, history_table
                 with open_session(stage.tool_dsn(database), stage.name) as session:
                     run_alone(session, step, lock_timeout=5.0, statement_timeout=_TOOL_DEADLINE)
         with stage.session(database) as session:
-            return sum(table.values for table in kept.tables(session, incident))
+            values = sum(table.values for table in kept.tables(session, incident))
+            return values, kept.size(session, incident)
 
 
 def _keeping(stage: Stage, database: str, policy: Policy, step: str) -> None:

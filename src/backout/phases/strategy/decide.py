@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from backout.model.loss import Basis, DestroyedBy, Loss
-from backout.model.plan import Budgets, Option, Rehearsal, Strategy, Verdict
+from backout.model.plan import Budgets, Option, Rehearsal, Strategy, Verdict, disk_need
 from backout.model.triage import Triage
 from backout.phases.strategy import halfway
 
@@ -135,6 +135,12 @@ def _judge(rehearsed: Rehearsal, budgets: Budgets) -> tuple[Verdict, str]:
         return (
             Verdict.REFUSED,
             f"it held its lock {rehearsed.locked_seconds:.1f} s; the budget is {budgets.lock_hold:g} s",
+        )
+    if budgets.too_much(rehearsed.kept_bytes):
+        need, limit = disk_need(rehearsed.kept_bytes), budgets.disk_bytes or 0
+        return (
+            Verdict.REFUSED,
+            f"keeping needs {need:,} bytes on the target's disk, WAL included; budgets.disk is {limit:,}",
         )
     missing = given_up(rehearsed.losses)
     if missing:

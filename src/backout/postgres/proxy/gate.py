@@ -9,7 +9,7 @@ from psycopg import sql
 from backout.model.plan import Keep, KeepHow
 from backout.postgres.names import KEPT_SCHEMA
 from backout.postgres.proxy import capture as captures
-from backout.postgres.proxy import relevance
+from backout.postgres.proxy import disk, relevance
 from backout.postgres.proxy.arrays import array, elements
 from backout.postgres.proxy.capture import CHANGED, OPERATION, text
 from backout.postgres.proxy.pipe import Pipe
@@ -53,6 +53,7 @@ class Gate:
             if problems:
                 raise NotLet("gate", GATE, "; ".join(problems[:5]))
             kept = tuple(self._settle(tx, after))
+            disk.check(self._pipe, self._policy)  # rows caught by triggers came after the keeping
         self._ask_caller()
         return attributes(after, self._policy.watch), kept
 

@@ -16,7 +16,7 @@ from psycopg import sql
 from backout.model.plan import Keep, KeepHow
 from backout.model.statement import Statement, StatementClass
 from backout.postgres.names import KEPT_SCHEMA, MESSAGE_PREFIX
-from backout.postgres.proxy import relevance
+from backout.postgres.proxy import disk, relevance
 from backout.postgres.proxy.arrays import array, elements
 from backout.postgres.proxy.bench import Bench
 from backout.postgres.proxy.capture import stored, text
@@ -133,6 +133,7 @@ class Keeper:
                 for position, keep in keeps:
                     self._carry_out(tx, keep, now, done)
                     tx.handled.add(position)
+                disk.check(self._pipe, self._policy)
         except InjectionFailed as failure:
             raise NotLet("keep", KEEP, f"the values cannot be kept: {failure} ({failure.sqlstate})") from None
 

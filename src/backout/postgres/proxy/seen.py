@@ -65,8 +65,8 @@ class Refusal:
     """Something the proxy did not let happen; the tool was told so."""
 
     what: str
-    """`login`, `keep`, `gate`, `lock_timeout`, `lock_hold`, `commit of a failed transaction`, `shape`;
-    `fault` when the proxy itself failed and dropped the session."""
+    """`login`, `keep`, `gate`, `lock_timeout`, `lock_hold`, `disk`, `shape`, `commit of a failed
+    transaction`; `fault` when the proxy itself failed and dropped the session."""
     sqlstate: str
     detail: str
     session: int = 0

@@ -21,8 +21,8 @@ class NotLet(Exception):
         self.detail = detail
 
 
-GATE, KEEP, HOLD, SHAPE = "BO001", "BO002", "BO003", "BO004"
-"""SQLSTATEs of our refusals: commit gate, keeping failed, lock held too long, shape not supported."""
+GATE, KEEP, HOLD, SHAPE, DISK = "BO001", "BO002", "BO003", "BO004", "BO005"
+"""SQLSTATEs of our refusals: commit gate, keeping failed, lock held too long, shape not supported, disk."""
 LOCK_NOT_AVAILABLE = "55P03"
 
 

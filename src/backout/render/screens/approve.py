@@ -128,11 +128,12 @@ def _limits(proposal: Proposal) -> str:
     tries = (
         f", {words.plural(budgets.lock_attempts, 'try', 'tries')} at most" if budgets.lock_attempts else ""
     )
+    disk = f"; {words.size(budgets.disk_bytes)} of disk for kept values" if budgets.disk_bytes else ""
     return (
         f"waits for a lock {words.duration(budgets.lock_timeout)} at a time, "
         f"{words.duration(budgets.lock_patience)} in all{tries}; "
         f"holds it {words.duration(budgets.lock_hold)}; "
-        f"a statement {words.duration(budgets.statement_timeout)}"
+        f"a statement {words.duration(budgets.statement_timeout)}{disk}"
     )
 
 

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from backout.model.gate import Proposals
 from backout.model.incident import Incident
-from backout.model.plan import Option, Proposal, Rehearsal, Strategy, Verdict
+from backout.model.plan import Option, Proposal, Rehearsal, Strategy, Verdict, disk_need
 from backout.model.snapshot import Scope, Snapshot
 from backout.model.triage import Triage
 from backout.render import losses, words
@@ -72,6 +72,9 @@ def evidence(
         detail = f": {difference.detail}" if difference.detail else ""
         lines += hanging("    ", f"{words.plain_table(difference.object)} {difference.change}{detail}", style)
     lines += hanging("  locks ", _locks(rehearsal), style) if rehearsal.locks else []
+    if rehearsal.kept_bytes:
+        told = f"{words.size(disk_need(rehearsal.kept_bytes))} on the target for kept values, WAL included"
+        lines += hanging("  disk  ", told, style)
     if rehearsal.non_transactional:
         lines += hanging("  outside a transaction: ", "; ".join(rehearsal.non_transactional), style)
     if rehearsal.not_measured:
