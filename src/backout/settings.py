@@ -196,7 +196,9 @@ class GuardSettings(_Strict):
 class Kept(_Strict):
     """Kept values; backout never drops them by itself."""
 
-    retention: Span = Field(90 * 86400.0, description="How long kept values are wanted. Nothing enforces it.")
+    retention: Span = Field(
+        90 * 86400.0, description="How long kept values are wanted: before that `kept drop` refuses."
+    )
 
 
 class Channels(_Strict):

@@ -21,6 +21,7 @@ from backout.render.screens import (
     doctor_screen,
     error_screen,
     init_screen,
+    kept_drop_screen,
     kept_list_screen,
     put_back_forecast_screen,
     put_back_screen,
@@ -212,10 +213,42 @@ def test_resume_looks_before_it_acts():
 
 
 @dataclass(frozen=True)
+class Age:
+    incident: str = "inc-2b7q"
+    target: str = "heroes-production"
+    values: int = 1_001
+    kept_at: str = "2026-11-19T03:20:27Z"
+    wanted_until: str = "2027-02-17T03:20:27Z"
+    over: bool = False
+
+
+OLD = Age("inc-1a2b", kept_at="2026-08-01T00:00:00Z", wanted_until="2026-10-30T00:00:00Z", over=True)
+
+
+@dataclass(frozen=True)
+class Drop:
+    incident: str = "inc-1a2b"
+    tables: int = 1
+    reason: str = "exported to the archive, ticket OPS-17"
+    age: Age = OLD
+    dropped: bool = False
+    next: str = "backout kept drop inc-1a2b --reason TEXT --as NAME"
+
+
+def test_kept_values_have_an_age_and_an_end():
+    listed = Listed((), (), kept=(OLD, Age()))
+    assert_golden("status_kept", lambda style: status_screen(listed, style=style, now=NOW))
+    assert_golden("kept_drop", lambda style: kept_drop_screen(Drop(), style=style, now=NOW))
+    gone = Drop(dropped=True, next="nothing")
+    assert_golden("kept_dropped", lambda style: kept_drop_screen(gone, style=style, now=NOW))
+
+
+@dataclass(frozen=True)
 class Listed:
     incidents: tuple[Row, ...]
     warnings: tuple[str, ...] = ("backout_exc_77aa_0 is left on scratch-16: backout copies",)
     next: str = "nothing"
+    kept: tuple[Age, ...] = ()
 
 
 def test_status_puts_the_overdue_and_the_waiting_first():
@@ -308,7 +341,10 @@ def test_a_migration_that_comes_back_is_an_alarm():
 
 
 def test_kept_list_and_put_back_sum_up():
-    assert_golden("kept_list", lambda style: kept_list_screen("inc-3k9d", samples.KEPT, style=style))
+    assert_golden(
+        "kept_list",
+        lambda style: kept_list_screen("inc-3k9d", samples.KEPT, style=style, age=Age("inc-3k9d"), now=NOW),
+    )
     assert_golden("put_back", lambda style: put_back_screen(Row(), style=style))
     forecast = put_back_forecast_screen(Row(already_there=3), style=Style())
     assert "Nothing was written yet." in forecast

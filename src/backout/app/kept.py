@@ -9,6 +9,7 @@ from pathlib import Path
 from backout.app import lock
 from backout.app.containment import next_prefix
 from backout.app.desk import Desk
+from backout.app.keeping import age
 from backout.app.results import KeptList, PutBack, Written
 from backout.app.signing import How, one_signature
 from backout.errors import ConfigurationError, Refused
@@ -27,7 +28,8 @@ def columns(desk: Desk, incident_id: str) -> KeptList:
     incident = desk.incident(incident_id)
     with desk.app.world(incident.target).databases.operate(NAME) as session:
         found = kept_values.columns(session, incident.id)
-    return KeptList(incident.id, found, _following(incident.id, found))
+    following = _following(incident.id, found)
+    return KeptList(incident.id, found, following, age(desk, incident.id) if found else None)
 
 
 def _following(incident_id: str, found: tuple[KeptColumn, ...]) -> str:

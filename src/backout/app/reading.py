@@ -8,6 +8,7 @@ from backout.app.comebacks import alarms
 from backout.app.compose import Application
 from backout.app.containment import holds
 from backout.app.desk import INITIAL_NOTICE_WITHIN, Desk
+from backout.app.keeping import ages
 from backout.app.results import IncidentLine, StatusList
 from backout.engine.story import current_round
 from backout.errors import BackoutError
@@ -18,8 +19,9 @@ from backout.model.journal import Entry, EntryKind
 def status(desk: Desk) -> StatusList:
     """All incidents that are not closed, newest first, and what of ours needs attention."""
     lines = tuple(line(desk, incident_id) for incident_id in reversed(desk.open_incidents()))
-    following = lines[0].next if lines else "nothing"
-    return StatusList(lines, alarms(desk), following)
+    kept = ages(desk)
+    over = next((f"backout kept drop {age.incident} --reason TEXT" for age in kept if age.over), "nothing")
+    return StatusList(lines, alarms(desk), lines[0].next if lines else over, kept)
 
 
 def line(desk: Desk, incident_id: str) -> IncidentLine:

@@ -94,12 +94,27 @@ class IncidentLine:
 
 
 @dataclass(frozen=True, slots=True)
+class KeptAge:
+    """Kept values of one back-out: since when they are kept, and until when they are wanted."""
+
+    incident: str
+    target: str
+    values: int
+    kept_at: str
+    wanted_until: str
+    """RFC 3339: `kept_at` and the retention; nobody drops them before, backout never by itself."""
+    over: bool
+
+
+@dataclass(frozen=True, slots=True)
 class StatusList:
     """`status`."""
 
     incidents: tuple[IncidentLine, ...]
     warnings: tuple[str, ...]
     next: str
+    kept: tuple[KeptAge, ...] = ()
+    """Values that are still kept, of closed incidents too, the oldest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +123,22 @@ class KeptList:
 
     incident: str
     columns: tuple[KeptColumn, ...]
+    next: str
+    age: KeptAge | None = None
+    """None: nothing is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptDrop:
+    """`kept drop`: the forecast, and what was done."""
+
+    incident: str
+    target: str
+    tables: int
+    values: int
+    reason: str
+    age: KeptAge
+    dropped: bool
     next: str
 
 

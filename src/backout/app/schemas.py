@@ -24,6 +24,7 @@ DOCUMENTS: Mapping[str, type] = {
     "show": Known,
     "kept list": results.KeptList,
     "kept put-back": results.PutBack,
+    "kept drop": results.KeptDrop,
     "kept export": results.Written,
     "parked list": results.ParkedList,
     "parked show": results.ParkedShown,

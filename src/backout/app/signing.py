@@ -51,7 +51,7 @@ def prepare(
     incident = desk.incident(incident_id)
     proposal = choose(desk, incident, strategy)
     people = desk.app.people()
-    return _to_sign(incident.id, proposal, _enrolled(people, person), given(desk, incident.id), accepts)
+    return _to_sign(incident.id, proposal, enrolled(people, person), given(desk, incident.id), accepts)
 
 
 def choose(desk: Desk, incident: Incident, strategy: str | None) -> Proposal:
@@ -92,7 +92,7 @@ def _cannot_choose(
     )
 
 
-def _enrolled(people: People, name: str) -> Person:
+def enrolled(people: People, name: str) -> Person:
     for person in people.enrolled():
         if person.name == name:
             return person
@@ -286,7 +286,7 @@ def add_line(desk: Desk, incident_id: str, line: str) -> Approved:
     approval = _of_line(line)
     proposal = choose(desk, incident, approval.strategy)
     people = desk.app.people()
-    person = _enrolled(people, approval.person)
+    person = enrolled(people, approval.person)
     if approval.role not in person.roles or approval.digest != codec.digest(proposal):
         raise Refused(
             "this line approves another proposal, or in a role that is not theirs", intact="everything"
@@ -315,7 +315,7 @@ def prepare_bundle(
     letter = strategy or proposals.recommended
     for proposal in proposals.proposals:
         if proposal.strategy.value == letter:
-            return _to_sign(incident, proposal, _enrolled(desk.app.people(), person), (), accepts)
+            return _to_sign(incident, proposal, enrolled(desk.app.people(), person), (), accepts)
     raise _cannot_choose(incident, "", letter, proposals)
 
 
@@ -332,7 +332,7 @@ def one_signature(desk: Desk, incident: Incident, message: str, person: str, how
     people = desk.app.people()
     text = message.encode()
     if how.signature is not None:
-        armoured: str | None = how.signature.read_text("utf-8")
+        armoured: str | None = _read(how.signature)
     elif how.key is not None:
         armoured = people.sign_with_key(person, text, how.key)
     else:

@@ -106,7 +106,6 @@ def world(application: Application, name: str) -> World:
         now=lambda: datetime.now(UTC),
         dump_jobs=target.snapshot.jobs or os.cpu_count() or 1,
         scope=target.snapshot.scope or "",
-        retention_seconds=application.settings.kept.retention,
         guard=guard_limits(application),
         backups=backups(application, name),
         project=project,

@@ -1,4 +1,4 @@
-"""`backout kept`: what a down destroyed, listed, shown, exported, put back."""
+"""`backout kept`: what a down destroyed, listed, shown, exported, put back, dropped."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from backout.cli.at_work import desk as at_desk
-from backout.cli.at_work import incident_or_only
+from backout.cli.at_work import incident_or_only, now
 from backout.cli.console import ConfigOption, JsonOption, confirm_target, emit, say
 
 verbs = typer.Typer(
@@ -29,7 +29,9 @@ def list_(
     answer = columns(desk, incident_or_only(desk, incident))
     emit(
         answer,
-        lambda style: kept_list_screen(answer.incident, answer.columns, style=style, next=answer.next),
+        lambda style: kept_list_screen(
+            answer.incident, answer.columns, style=style, next=answer.next, age=answer.age, now=now()
+        ),
         as_json=as_json,
     )
 
@@ -123,3 +125,35 @@ def put_back(
     confirm_target(asked.incident.target, confirm)
     answer = kept.put_back(desk, asked, person, How(key, signature))
     emit(answer, lambda style: put_back_screen(answer, style=style), as_json=as_json)
+
+
+@verbs.command()
+def drop(
+    incident: Annotated[str, typer.Argument(help="The incident; it has to be closed.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why nobody needs the values any more.")] = "",
+    early: Annotated[bool, typer.Option("--early", help="Also before their retention is over.")] = False,
+    person: Annotated[str, typer.Option("--as", help="Who signs: a name enrolled as owner.")] = "",
+    key: Annotated[Path | None, typer.Option(help="Private key file; else the ssh-agent.")] = None,
+    signature: Annotated[Path | None, typer.Option(help="A signature made by ssh-keygen -Y sign.")] = None,
+    confirm: Annotated[str | None, typer.Option(help="The target's name, where nobody can be asked.")] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Drop the kept values of a closed incident for good. Without --as it shows what would go."""
+    from backout.app import dropping
+    from backout.app.signing import How
+    from backout.render.screens import kept_drop_screen
+
+    desk = at_desk(config, person or None)
+    asked = dropping.ask_drop(desk, incident, reason, early=early)
+    answer = asked.forecast
+    if person:
+        say(asked.message.rstrip())
+        confirm_target(asked.incident.target, confirm)
+        answer = dropping.drop(desk, asked, person, How(key, signature))
+    emit(
+        answer,
+        lambda style: kept_drop_screen(answer, style=style, now=now()),
+        as_json=as_json,
+        exit_code=0 if answer.dropped else 4,
+    )

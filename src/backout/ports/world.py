@@ -64,7 +64,6 @@ class World:
     now: Callable[[], datetime]
     dump_jobs: int = 2
     scope: str = "whole"
-    retention_seconds: float = 90 * 86400.0
     guard: GuardLimits = field(default_factory=GuardLimits)
     backups: Backups | None = None
     """The backup tool of the target's cluster; None = none is configured."""

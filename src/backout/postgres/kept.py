@@ -9,12 +9,13 @@ from dataclasses import dataclass, replace
 import psycopg
 from psycopg import sql
 
-from backout.errors import Refused
+from backout.errors import Refused, Stopped
 from backout.model.plan import KeepHow
 from backout.postgres import done
 from backout.postgres.connect import Session
 from backout.postgres.names import KEPT_SCHEMA, kept_prefix, qualified
 
+_THERE = "SELECT pg_catalog.to_regclass('backout_kept.manifest')"
 _BLOCKS_A_BATCH = 64
 """Pages of the kept table per transaction: some thousand rows, so that no lock is held for long."""
 
@@ -45,7 +46,7 @@ class KeptTable:
 
 def tables(session: Session, incident: str) -> tuple[KeptTable, ...]:
     """All kept tables of an incident, in the order in which they were kept."""
-    if session.execute("SELECT pg_catalog.to_regclass('backout_kept.manifest')").fetchone() == (None,):
+    if session.execute(_THERE).fetchone() == (None,):
         return ()
     rows = session.execute(
         """SELECT seq, relation, oid::bigint, how, key_columns, columns, rows, kept_values,
@@ -124,6 +125,27 @@ def sample(session: Session, kept: KeptTable, limit: int) -> tuple[tuple[str, ..
         sql.SQL(", ").join(map(sql.Identifier, names)), kept.where, sql.Literal(limit)
     )
     return names, session.execute(query).fetchall()
+
+
+def drop(session: Session, incident: str) -> None:
+    """Drop every kept table of an incident; the manifest goes on saying what there was. Idempotent.
+
+    Raises `Stopped` when a table is still there afterwards.
+    """
+    with session.transaction():
+        for kept in tables(session, incident):
+            session.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(kept.where))
+        if session.execute(_THERE).fetchone() != (None,):
+            session.execute(
+                "UPDATE backout_kept.manifest SET kept_table = '' WHERE incident = %s", (incident,)
+            )
+    left = size(session, incident)
+    if left:
+        raise Stopped(
+            f"{left:,} bytes of kept tables are still there after they were dropped",
+            where=f"backout_kept.{kept_prefix(incident)}*",
+            next=f"backout kept list {incident}",
+        )
 
 
 def export_csv(session: Session, kept: KeptTable) -> Iterator[bytes]:

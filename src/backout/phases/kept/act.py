@@ -197,3 +197,23 @@ def _rows_of(session: Session, incident: str, relation: str) -> kept.KeptTable:
             next=f"rows are kept of: {there}",
         )
     return kept.with_live_key(session, fitting[0])
+
+
+@dataclass(frozen=True, slots=True)
+class KeptDropped:
+    """Kept values that are gone for good, and why."""
+
+    tables: int
+    values: int
+    reason: str
+
+
+def drop(run: Run, world: World, incident: str, forecast: KeptDropped) -> KeptDropped:
+    """Drop the kept tables of an incident, and look that none is left; once."""
+
+    def perform(attempt: Attempt) -> KeptDropped:
+        with world.databases.operate(attempt.name) as session:
+            kept.drop(session, incident)
+        return forecast
+
+    return run.step("drop", KeptDropped, perform)

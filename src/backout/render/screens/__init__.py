@@ -21,6 +21,7 @@ from backout.render.screens.guard import plan_screen as guard_plan_screen
 from backout.render.screens.guard import ran_screen as guard_ran_screen
 from backout.render.screens.guard import status_screen as guard_status_screen
 from backout.render.screens.init import screen as init_screen
+from backout.render.screens.kept_drop import screen as kept_drop_screen
 from backout.render.screens.kept_list import screen as kept_list_screen
 from backout.render.screens.open import screen as open_screen
 from backout.render.screens.parked import done_screen as parked_done_screen
@@ -61,6 +62,7 @@ __all__ = [
     "guard_ran_screen",
     "guard_status_screen",
     "init_screen",
+    "kept_drop_screen",
     "kept_list_screen",
     "open_screen",
     "parked_done_screen",

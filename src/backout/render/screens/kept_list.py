@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from backout.model.execution import KeptColumn
 from backout.render import words
 from backout.render.layout import Style, page
+from backout.render.screens.kept_age import KeptAge, line
 from backout.render.tables import Column, table
 
 _HEADS = (
@@ -18,8 +20,16 @@ _HEADS = (
 )
 
 
-def screen(incident_id: str, kept: Sequence[KeptColumn], *, style: Style, next: str = "") -> str:
-    """One row a column; whole rows stand as `table.*`."""
+def screen(
+    incident_id: str,
+    kept: Sequence[KeptColumn],
+    *,
+    style: Style,
+    next: str = "",
+    age: KeptAge | None = None,
+    now: datetime | None = None,
+) -> str:
+    """One row a column; whole rows stand as `table.*`. Below them how old they are."""
     if not kept:
         return page([f"{incident_id} keeps no value."], next or "nothing", style)
     rows = [
@@ -34,4 +44,5 @@ def screen(incident_id: str, kept: Sequence[KeptColumn], *, style: Style, next: 
     ]
     first = kept[0].column or "*"
     command = f"backout kept put-back {incident_id} --column {first}={first}"
-    return page(table(_HEADS, rows, style), next or command, style)
+    aged = line(age, style, now) if age and now else []
+    return page([*table(_HEADS, rows, style), *aged], next or command, style)

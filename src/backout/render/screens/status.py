@@ -8,6 +8,7 @@ from typing import Protocol
 
 from backout.render import words
 from backout.render.layout import State, Style, hanging, page
+from backout.render.screens.kept_age import KeptAge, line
 from backout.render.tables import Column, table
 
 
@@ -54,6 +55,11 @@ class StatusAnswer(Protocol):
         ...
 
     @property
+    def kept(self) -> Sequence[KeptAge]:
+        """Values that are still kept, with their age."""
+        ...
+
+    @property
     def next(self) -> str: ...
 
 
@@ -75,6 +81,8 @@ def screen(answer: StatusAnswer, *, style: Style, now: datetime, safe: str = "")
             lines += hanging(f"  {style.symbol(State.WARN)} contained  ", f"{row.incident}: {job}", style)
     for warning in answer.warnings:
         lines += hanging(f"  {style.symbol(State.WARN)} ", warning, style)
+    for kept in answer.kept:
+        lines += line(kept, style, now)
     lines += hanging("safe: ", safe, style) if safe else []
     return page(lines, ordered[0].next if ordered else answer.next, style)
 
