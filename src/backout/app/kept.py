@@ -6,7 +6,7 @@ import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from backout.app import lock
+from backout.app import lock, private_files
 from backout.app.containment import next_prefix
 from backout.app.desk import Desk
 from backout.app.keeping import age
@@ -74,16 +74,15 @@ def _cell(value: object, *, reveal: bool) -> str:
 
 
 def export(desk: Desk, incident_id: str, directory: Path) -> Written:
-    """Write every kept table as CSV into `directory` (mode 0700) and read the files back."""
+    """Write every kept table as CSV (mode 0600) into a folder of the incident (mode 0700) in `directory`;
+    each file is read back."""
     incident = desk.incident(incident_id)
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    folder = private_files.private_directory(directory / incident.id)
     paths = []
     with desk.app.world(incident.target).databases.operate(NAME) as session:
         for table in kept.tables(session, incident.id):
-            path = directory / f"{table.table}.csv"
-            with path.open("wb") as out:
-                for piece in kept.export_csv(session, table):
-                    out.write(piece)
+            path = folder / f"{table.table}.csv"
+            private_files.write(path, kept.export_csv(session, table))
             paths.append(str(path))
     return Written(tuple(paths), f"backout kept list {incident.id}")
 

@@ -67,9 +67,10 @@ def show(
 @verbs.command()
 def export(
     incident: IncidentArgument = None,
-    to: Annotated[Path, typer.Option("--to", help="Directory for the CSV files (they hold values).")] = Path(
-        "kept"
-    ),
+    to: Annotated[
+        Path,
+        typer.Option("--to", help="The CSV files go to a private folder in it, named after the incident."),
+    ] = Path("kept"),
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
