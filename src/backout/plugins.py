@@ -73,5 +73,6 @@ def _load(group: str, name: str, what: str, setting: str) -> Any:
     raise ConfigurationError(
         f"no adapter for the {what} {name!r} is installed",
         where=f"backout.toml, {setting}",
+        intact="everything; nothing was done",
         next=f"choose one of: {', '.join(_names(group))}",
     )

@@ -279,11 +279,17 @@ def load(path: Path) -> Settings:
     try:
         text = path.read_text("utf-8")
     except FileNotFoundError:
-        raise ConfigurationError(f"no {path.name} at {path.parent}", next="backout init") from None
+        raise ConfigurationError(
+            f"no {path.name} at {path.parent}",
+            where=str(path.parent),
+            intact="everything",
+            next="backout init",
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(
             f"{path.name} cannot be read: {_reason(error)}",
             where=str(path),
+            intact="everything; nothing was done",
             next=f"mend the file's rights or encoding (UTF-8): {path}",
         ) from None
     return parse(text, str(path))
@@ -298,13 +304,21 @@ def parse(text: str, where: str) -> Settings:
     try:
         return Settings.model_validate(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError(f"backout.toml: {error}", where=where, next=f"mend it: {where}") from None
+        raise ConfigurationError(
+            f"backout.toml: {error}",
+            where=where,
+            intact="everything; nothing was done",
+            next=f"mend it: {where}",
+        ) from None
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         path = ".".join(str(part) for part in first["loc"])
         message = first["msg"].removeprefix("Value error, ")
         raise ConfigurationError(
-            f"backout.toml: {path or 'top level'}: {message}", where=where, next=f"mend it: {where}"
+            f"backout.toml: {path or 'top level'}: {message}",
+            where=where,
+            intact="everything; nothing was done",
+            next=f"mend it: {where}",
         ) from None
 
 
@@ -320,6 +334,7 @@ def resolve_dsn(dsn: Dsn, base: Path, path: str) -> SecretStr:
         if not value:
             raise ConfigurationError(
                 f"{path}: the environment variable {dsn.env} is not set",
+                where=path,
                 intact="everything; nobody was connected to",
                 next=f"export {dsn.env}=..., then: backout doctor",
             )
@@ -339,7 +354,12 @@ def _from_file(file: Path, path: str) -> str:
     try:
         return file.read_text("utf-8")
     except OSError as error:
-        raise ConfigurationError(f"{path}: {file} cannot be read: {error.strerror}") from None
+        raise ConfigurationError(
+            f"{path}: {file} cannot be read: {error.strerror}",
+            where=str(file),
+            intact="everything; nobody was connected to",
+            next="mend the file's rights or its name, then: backout doctor",
+        ) from None
 
 
 def _from_command(dsn: Dsn, base: Path, path: str) -> str:
@@ -349,9 +369,19 @@ def _from_command(dsn: Dsn, base: Path, path: str) -> str:
             dsn.command, capture_output=True, text=True, timeout=60, cwd=base, check=False
         )
     except (OSError, subprocess.SubprocessError) as error:
-        raise ConfigurationError(f"{path}: the DSN command could not run: {type(error).__name__}") from None
+        raise ConfigurationError(
+            f"{path}: the DSN command could not run: {type(error).__name__}",
+            where=path,
+            intact="everything; nobody was connected to",
+            next="mend the command, then: backout doctor",
+        ) from None
     if done.returncode != 0 or not done.stdout.strip():
-        raise ConfigurationError(f"{path}: the DSN command ended with {done.returncode} and gave no DSN")
+        raise ConfigurationError(
+            f"{path}: the DSN command ended with {done.returncode} and gave no DSN",
+            where=path,
+            intact="everything; nobody was connected to",
+            next="mend the command, then: backout doctor",
+        )
     return done.stdout
 
 

@@ -89,7 +89,12 @@ def initialise(asked: Asked) -> Initialised:
 
 def _refuse_to_overwrite(asked: Asked) -> None:
     if not asked.directory.is_dir():
-        raise ConfigurationError(f"no directory {asked.directory}", next="backout init --dir DIRECTORY")
+        raise ConfigurationError(
+            f"no directory {asked.directory}",
+            where=str(Path.cwd()),
+            intact="everything; nothing was done",
+            next="backout init --dir DIRECTORY",
+        )
     if asked.path.exists() and not asked.force:
         raise ConfigurationError(
             f"there is a {settings.FILE_NAME} already",

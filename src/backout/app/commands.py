@@ -72,6 +72,7 @@ def _run(command: tuple[str, ...], environment: Mapping[str, str], quiet_stdout:
         except OSError as error:
             raise ConfigurationError(
                 f"{command[0]} cannot be started: {error.strerror or error}",
+                where=command[0],
                 intact="everything; the command did not run, and the guard is dropped again",
                 next="correct the command, then the same again",
             ) from None

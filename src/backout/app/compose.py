@@ -31,7 +31,10 @@ class Application:
         found = self._config or settings.find_file(Path.cwd())
         if found is None:
             raise ConfigurationError(
-                "no backout.toml here or in any directory above", where=str(Path.cwd()), next="backout init"
+                "no backout.toml here or in any directory above",
+                where=str(Path.cwd()),
+                intact="everything; nothing was done",
+                next="backout init",
             )
         return found.resolve()
 
@@ -52,11 +55,15 @@ class Application:
             raise ConfigurationError(
                 "several targets are configured; name one" if names else "no target is configured",
                 where=str(self.config_path),
+                intact="everything; nothing was done",
                 next=f"--target {names[0]}" if names else "backout init",
             )
         if name not in self.settings.target:
             raise UnknownName(
-                f"no target {name!r}", where=str(self.config_path), next=f"one of: {', '.join(names)}"
+                f"no target {name!r}",
+                where=str(self.config_path),
+                intact="everything; nothing was done",
+                next=f"one of: {', '.join(names)}",
             )
         return name
 

@@ -15,7 +15,12 @@ def contain(desk: Desk, incident_id: str, job: Job) -> Contained:
     """Stop one job; recorded with its way back."""
     incident = desk.incident(incident_id)
     if any(held.name == job.name for held in holds(desk, incident.id)):
-        raise Refused(f"{job.name} is already contained", next=f"backout release {incident.id} {job.name}")
+        raise Refused(
+            f"{job.name} is already contained",
+            where=incident.target,
+            intact="everything; nothing was done",
+            next=f"backout release {incident.id} {job.name}",
+        )
     done = story.contain(desk.story(incident.id, next_prefix(desk, incident.id, "contain")), job)
     following = f"backout propose {incident.id}"
     return Contained(incident.id, done.name, done.state, done.now, following)
@@ -28,7 +33,12 @@ def release(desk: Desk, incident_id: str, name: str | None) -> Contained:
     chosen = [h for h in held if name is None or h.name == name]
     if len(chosen) != 1:
         names = ", ".join(h.name for h in held) or "nothing"
-        raise Refused(f"contained is: {names}; name one", next=f"backout status {incident.id}")
+        raise Refused(
+            f"contained is: {names}; name one",
+            where=incident.target,
+            intact="everything; nothing was done",
+            next=f"backout status {incident.id}",
+        )
     done = story.release(desk.story(incident.id, next_prefix(desk, incident.id, "contain")), chosen[0])
     return Contained(incident.id, done.name, done.state, done.now, f"backout verify {incident.id}")
 

@@ -84,7 +84,12 @@ class Desk:
         """The same, where the story has certainly come this far."""
         found = self.result(incident, key, returns)
         if found is None:
-            raise UnknownName(f"{incident} has not come to {key} yet", next=f"backout status {incident}")
+            raise UnknownName(
+                f"{incident} has not come to {key} yet",
+                where=str(self.app.state),
+                intact="everything; only the journal was read",
+                next=f"backout status {incident}",
+            )
         return found
 
     def incident(self, incident_id: str) -> Incident:
@@ -106,7 +111,12 @@ class Desk:
         for entry in self.app.journal.read(found[0]):
             if entry.key == "open":
                 return codec.load(Incident, entry.body)
-        raise UnknownName(f"{found[0]} is an exercise, not an incident", next="backout status")
+        raise UnknownName(
+            f"{found[0]} is an exercise, not an incident",
+            where=str(self.app.state),
+            intact="everything; only the journal was read",
+            next="backout status",
+        )
 
     def new_incident(
         self,

@@ -43,7 +43,12 @@ def ask_drop(desk: Desk, incident_id: str, reason: str, *, early: bool) -> DropA
         )
     seen = age(desk, incident.id)
     if seen is None:
-        raise Refused(f"{incident.id} keeps nothing", where=incident.target, next="backout status")
+        raise Refused(
+            f"{incident.id} keeps nothing",
+            where=incident.target,
+            intact="everything; nothing was dropped",
+            next="backout status",
+        )
     _refuse_while_open(desk, incident)
     if not seen.over and not early:
         raise Refused(

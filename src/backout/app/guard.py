@@ -208,7 +208,12 @@ def status(desk: Desk, name: str | None, target: str | None) -> GuardStatus:
     """One look at an armed guard; at the cap it goes, and that is said."""
     known = _chosen(desk, name, target)
     if known.guard is None:
-        raise Refused(f"{known.id} was never armed", next="backout guard arm")
+        raise Refused(
+            f"{known.id} was never armed",
+            where=known.target,
+            intact="everything; it was only read",
+            next="backout guard arm",
+        )
     world = desk.app.world(known.target)
     seen = _look(desk, world, known.guard)
     known = next(k for k in registry.known(desk.app.journal) if k.id == known.id)
@@ -291,6 +296,7 @@ def _drop_stranger(desk: Desk, name: str, target: str | None) -> Dropped:
     if not found:
         raise UnknownName(
             f"no guard {name!r} on {chosen} that the journal here does not know",
+            where=chosen,
             intact="everything; it was only read",
             next="backout guard list",
         )

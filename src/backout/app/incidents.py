@@ -83,7 +83,12 @@ def propose(desk: Desk, incident_id: str) -> Proposed:
 def _refuse_if_backed_out(desk: Desk, incident: Incident) -> None:
     done = desk.result(incident.id, "execution.down", Execution)
     if done is not None and done.outcome is Outcome.BACKED_OUT:
-        raise Refused("this incident is already backed out", next=f"backout verify {incident.id}")
+        raise Refused(
+            "this incident is already backed out",
+            where=incident.target,
+            intact="everything; nothing was done",
+            next=f"backout verify {incident.id}",
+        )
 
 
 def proposed(desk: Desk, incident: Incident, next_command: str) -> Proposed:
@@ -113,7 +118,10 @@ def run(desk: Desk, incident_id: str, go: Mapping[str, str], watch_seconds: floa
         proposals = desk.result(incident.id, "strategy.propose", Proposals)
         if proposals is None:
             raise Refused(
-                "there is no proposal yet", intact="everything", next=f"backout propose {incident.id}"
+                "there is no proposal yet",
+                where=incident.target,
+                intact="everything",
+                next=f"backout propose {incident.id}",
             )
         if not desk.signals(incident.id, "go"):
             desk.signal(incident.id, "go", go)
@@ -144,6 +152,7 @@ def resume(desk: Desk, incident_id: str, watch_seconds: float | None) -> Ran:
     if not desk.signals(incident.id, "go"):
         raise Refused(
             f"nothing was running in round {desk.round(incident.id)} of {incident.id}",
+            where=incident.target,
             intact="everything",
             next=f"backout status {incident.id}",
         )
@@ -155,7 +164,12 @@ def verify(desk: Desk, incident_id: str, watch_seconds: float) -> Verified:
     incident = desk.incident(incident_id)
     done = desk.result(incident.id, "execution.down", Execution)
     if done is None or done.outcome is not Outcome.BACKED_OUT:
-        raise Refused("nothing was backed out yet", next=f"backout status {incident.id}")
+        raise Refused(
+            "nothing was backed out yet",
+            where=incident.target,
+            intact="everything; nothing was done",
+            next=f"backout status {incident.id}",
+        )
     with lock.worker(desk.app.state, "verify", desk.actor):
         story = desk.story(incident.id, next_prefix(desk, incident.id, "verify"))
         world = desk.app.world(incident.target)

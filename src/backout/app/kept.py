@@ -107,7 +107,12 @@ def ask(desk: Desk, incident_id: str, column: str, *, overwrite: bool) -> PutBac
     old, _, new = column.partition("=")
     into = new or old.rpartition(".")[2]
     if not old:
-        raise ConfigurationError("give --column OLD=NEW", next=f"backout kept list {incident.id}")
+        raise ConfigurationError(
+            "give --column OLD=NEW",
+            where="the command line",
+            intact="everything; nothing was written",
+            next=f"backout kept list {incident.id}",
+        )
     world = desk.app.world(incident.target)
     seen = kept_values.look(world, incident.id, old, into, overwrite=overwrite, name=NAME)
     following = f"backout kept put-back {incident.id} --column {shlex.quote(column)} --as NAME"
@@ -129,7 +134,12 @@ def ask_rows(desk: Desk, incident_id: str, table: str) -> PutBackAsked:
 def _after_the_run(desk: Desk, incident: Incident) -> None:
     done = desk.result(incident.id, "execution.down", Execution)
     if done is None or done.outcome is not Outcome.BACKED_OUT:
-        raise Refused("nothing was backed out yet", next=f"backout status {incident.id}")
+        raise Refused(
+            "nothing was backed out yet",
+            where=incident.target,
+            intact="everything; nothing was written",
+            next=f"backout status {incident.id}",
+        )
 
 
 def _figures(incident_id: str, seen: PutBackDone, following: str) -> PutBack:

@@ -61,7 +61,12 @@ def schema_of(name: str) -> Mapping[str, Any]:
     if name == "config":
         return settings.json_schema()
     if name not in DOCUMENTS:
-        raise UnknownName(f"no document {name!r}", next=f"one of: config, {', '.join(DOCUMENTS)}")
+        raise UnknownName(
+            f"no document {name!r}",
+            where="the command line",
+            intact="everything",
+            next=f"one of: config, {', '.join(DOCUMENTS)}",
+        )
     schema = codec.schema(DOCUMENTS[name])
     schema["properties"]["exit"] = {"type": "integer", "description": "The exit code of the command."}
     return schema

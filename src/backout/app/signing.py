@@ -58,7 +58,12 @@ def choose(desk: Desk, incident: Incident, strategy: str | None) -> Proposal:
     """The proposal of this strategy, or the recommended one."""
     proposals = desk.result(incident.id, "strategy.propose", Proposals)
     if proposals is None:
-        raise Refused("there is nothing to approve yet", next=f"backout propose {incident.id}")
+        raise Refused(
+            "there is nothing to approve yet",
+            where=incident.target,
+            intact="everything; nothing was signed",
+            next=f"backout propose {incident.id}",
+        )
     letter = strategy or _signed_already(desk, incident.id) or proposals.recommended
     for proposal in proposals.proposals:
         if proposal.strategy.value == letter:
@@ -97,7 +102,12 @@ def enrolled(people: People, name: str) -> Person:
         if person.name == name:
             return person
     known = ", ".join(p.name for p in people.enrolled()) or "nobody"
-    raise UnknownName(f"{name} is not enrolled in allowed_signers", next=f"enrolled are: {known}")
+    raise UnknownName(
+        f"{name} is not enrolled in allowed_signers",
+        where="allowed_signers, and [people] of backout.toml",
+        intact="everything; nothing was signed",
+        next=f"enrolled are: {known}",
+    )
 
 
 def _to_sign(
@@ -124,6 +134,8 @@ def _role_for(person: Person, given: tuple[Approval, ...]) -> Role:
     if not person.roles:
         raise Refused(
             f"{person.name} is enrolled without a role",
+            where="[people] of backout.toml",
+            intact="everything; nothing was signed",
             next=f'[people] "{person.name}" = {{ roles = [...] }}',
         )
     return next((role for role in person.roles if role not in taken), person.roles[0])
@@ -180,13 +192,19 @@ def _read(path: Path) -> str:
     try:
         return path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path} cannot be read: {type(error).__name__}") from None
+        raise ConfigurationError(
+            f"{path} cannot be read: {type(error).__name__}",
+            where=str(path),
+            intact="everything; nothing was signed",
+            next=f"mend it: {path}",
+        ) from None
 
 
 def _three_ways(asked: ToSign) -> Waiting:
     base = f"backout approve {asked.incident} --as {asked.person}"
     return Waiting(
         f"no signature of {asked.person}: no key of theirs is in a running ssh-agent",
+        where=asked.proposal.target_name,
         intact="everything; nothing was signed",
         next=f"ssh-add, then {base}; or {base} --key FILE; or {base} --message FILE, "
         f"ssh-keygen -Y sign -n backout -f KEY FILE, and {base} --signature FILE.sig",
@@ -201,6 +219,8 @@ def record(desk: Desk, incident_id: str, proposal: Proposal, approval: Approval)
     if found and found[0].digest != approval.digest:
         raise Refused(
             f"the other approvals are for strategy {found[0].strategy}; withdraw them first",
+            where=proposal.target_name,
+            intact="the other approvals; this one was not recorded",
             next=f"backout withdraw {incident_id}",
         )
     desk.signal(incident_id, "approval", codec.dump(approval))
@@ -246,10 +266,18 @@ def withdraw(desk: Desk, incident_id: str, person: str) -> Approved:
     incident = desk.incident(incident_id)
     if desk.story(incident.id).standing("execution.down") is not Standing.NEW:
         raise Refused(
-            "the run has begun; an approval can no longer be withdrawn", next=f"backout status {incident.id}"
+            "the run has begun; an approval can no longer be withdrawn",
+            where=incident.target,
+            intact="the approval",
+            next=f"backout status {incident.id}",
         )
     if person not in {a.person for a in given(desk, incident.id)}:
-        raise Refused(f"{person} has not approved this round", next=f"backout show {incident.id}")
+        raise Refused(
+            f"{person} has not approved this round",
+            where=incident.target,
+            intact="everything; nothing was withdrawn",
+            next=f"backout show {incident.id}",
+        )
     desk.signal(incident.id, "withdrawal", {"person": person})
     desk.begin_round(incident.id, f"{person} withdrew")
     return Approved(incident.id, "", (), (), f"backout propose {incident.id}")
@@ -269,9 +297,19 @@ def read_bundle(file: Path) -> tuple[str, Proposals]:
         document = json.loads(file.read_text("utf-8"))
         body = {"incident": document["incident"], "proposals": document["proposals"]}
     except (OSError, ValueError, KeyError, TypeError):
-        raise ConfigurationError(f"{file} is not a bundle of backout") from None
+        raise ConfigurationError(
+            f"{file} is not a bundle of backout",
+            where=str(file),
+            intact="everything; nothing was signed",
+            next="ask for the bundle again: backout propose --bundle FILE",
+        ) from None
     if codec.digest(body) != document.get("digest"):
-        raise Refused(f"{file} was changed: its digest does not match", next="ask for the bundle again")
+        raise Refused(
+            f"{file} was changed: its digest does not match",
+            where=str(file),
+            intact="everything; nothing was signed",
+            next="ask for the bundle again",
+        )
     return str(body["incident"]), codec.load(Proposals, body["proposals"])
 
 
@@ -289,7 +327,10 @@ def add_line(desk: Desk, incident_id: str, line: str) -> Approved:
     person = enrolled(people, approval.person)
     if approval.role not in person.roles or approval.digest != codec.digest(proposal):
         raise Refused(
-            "this line approves another proposal, or in a role that is not theirs", intact="everything"
+            "this line approves another proposal, or in a role that is not theirs",
+            where=incident.target,
+            intact="everything",
+            next=f"backout show {incident.id}",
         )
     message = signing_message(
         proposal, approval.digest, approval.role, approval.person, proposal.accept_by_name
@@ -304,7 +345,12 @@ def _of_line(line: str) -> Approval:
         document = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
         return codec.load(Approval, document)
     except (ValueError, KeyError, TypeError):
-        raise ConfigurationError("this is not a line of `backout approve FILE`") from None
+        raise ConfigurationError(
+            "this is not a line of `backout approve FILE`",
+            where="the command line",
+            intact="everything; nothing was recorded",
+            next="ask for the line again: backout approve FILE",
+        ) from None
 
 
 def prepare_bundle(
@@ -316,7 +362,7 @@ def prepare_bundle(
     for proposal in proposals.proposals:
         if proposal.strategy.value == letter:
             return _to_sign(incident, proposal, enrolled(desk.app.people(), person), (), accepts)
-    raise _cannot_choose(incident, "", letter, proposals)
+    raise _cannot_choose(incident, str(file), letter, proposals)
 
 
 def sign_for_elsewhere(desk: Desk, asked: ToSign, how: How) -> str:

@@ -100,10 +100,20 @@ def drop(desk: Desk, target: str | None, identifier: str) -> SnapshotList:
     root = _root(desk.app.world(name))
     found = [s for s in registry.newest_first(root) if s.id == identifier]
     if not found:
-        raise UnknownName(f"no snapshot {identifier!r}", where=str(root), next="backout snapshot list")
+        raise UnknownName(
+            f"no snapshot {identifier!r}",
+            where=str(root),
+            intact="everything; nothing was deleted",
+            next="backout snapshot list",
+        )
     for incident_id in desk.open_incidents():
         if _uses(desk, incident_id, identifier):
-            raise Refused(f"{incident_id} stands on {identifier}", next=f"backout close {incident_id}")
+            raise Refused(
+                f"{incident_id} stands on {identifier}",
+                where=found[0].directory or str(root),
+                intact="the snapshot",
+                next=f"backout close {incident_id}",
+            )
     if found[0].directory:
         shutil.rmtree(found[0].directory, ignore_errors=True)
     registry.forget(root, identifier)

@@ -11,6 +11,11 @@ def seconds(text: str) -> float:
     try:
         value = settings.seconds(text)
     except ValueError as error:
-        raise ConfigurationError(str(error), next="write 10s, 30m or 0") from None
+        raise ConfigurationError(
+            str(error),
+            where="the command line",
+            intact="everything; nothing was done",
+            next="write 10s, 30m or 0",
+        ) from None
     assert isinstance(value, float)
     return value

@@ -25,9 +25,13 @@ def explained(error: Exception) -> BackoutError:
             f"the system refused: {error.strerror or type(error).__name__}",
             where=str(error.filename or "this machine"),
             intact=_INTACT,
+            next="backout status",
         )
     return Stopped(
-        f"backout itself failed: {type(error).__name__} in {_place(error)}", where="backout", intact=_INTACT
+        f"backout itself failed: {type(error).__name__} in {_place(error)}",
+        where="backout",
+        intact=_INTACT,
+        next="backout status",
     )
 
 

@@ -89,7 +89,10 @@ def _named(person: str) -> str:
     from backout.errors import ConfigurationError
 
     raise ConfigurationError(
-        "who approves? give --as NAME", intact="everything", next="backout approve --as NAME"
+        "who approves? give --as NAME",
+        where="the command line",
+        intact="everything",
+        next="backout approve --as NAME",
     )
 
 

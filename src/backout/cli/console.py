@@ -146,7 +146,12 @@ def ask_line(question: str, flag: str) -> str:
     from backout.errors import Waiting
 
     if not sys.stdin.isatty():
-        raise Waiting(question, intact="everything; nothing was signed", next=f"pass {flag}")
+        raise Waiting(
+            question,
+            where="the command line: nobody can be asked here",
+            intact="everything; nothing was signed",
+            next=f"pass {flag}",
+        )
     print(f"{question} ", end="", file=sys.stderr, flush=True)  # noqa: T201
     return sys.stdin.readline().strip()
 

@@ -33,6 +33,7 @@ def contain(
     if not command or not back:
         raise ConfigurationError(
             "containment is reversible: give --command and --back",
+            where="the command line",
             intact="everything",
             next='backout contain --name etl --command "..." --back "..."',
         )

@@ -48,6 +48,11 @@ def diagnose(
     facts = known(desk, incident_or_only(desk, incident))
     done = facts.execution
     if done is None:
-        raise Refused("nothing was carried out yet", next=f"backout status {facts.incident.id}")
+        raise Refused(
+            "nothing was carried out yet",
+            where=facts.incident.target,
+            intact="everything",
+            next=f"backout status {facts.incident.id}",
+        )
     place = Place(facts.incident.target, facts.incident.environment)
     emit(done, lambda style: diagnose_screen(place, facts.incident.id, done, style=style), as_json=as_json)

@@ -69,7 +69,12 @@ def record(
     from backout.errors import ConfigurationError
 
     if kind != "provider":
-        raise ConfigurationError(f"unknown kind {kind!r}", next="--kind provider")
+        raise ConfigurationError(
+            f"unknown kind {kind!r}",
+            where="the command line",
+            intact="everything; nothing was done",
+            next="--kind provider",
+        )
     _done(snapshots.record(at_desk(config, by), target, identifier, taken_at), as_json)
 
 

@@ -137,7 +137,12 @@ def _way_back(stage: _Stage, incident: str, wanted: dict[int, str], began: float
     back = sum(there.get(key) == name for key, name in wanted.items())
     done = evidence.Evidence(place.find("second"), incident).execution()
     if done is None:
-        raise NeighbourUnreachable("the run left no record in the journal", next=place.command("--second"))
+        raise NeighbourUnreachable(
+            "the run left no record in the journal",
+            where=str(place.find("second").root),
+            intact="the demo's own server and files",
+            next=place.command("--second"),
+        )
     return Counted(round(time.time() - began, 1), len(wanted), done.values_kept, without, back, incident)
 
 

@@ -60,6 +60,7 @@ def check(entries: Iterable[Entry], *, anchored: Mapping[int, str] | None = None
 def _tampered(incident: str, what: str) -> TamperedJournal:
     return TamperedJournal(
         f"the journal of {incident} was changed: {what}",
+        where=f"the journal of {incident}",
         intact="the target; nothing is done on a journal that does not hold",
         next="restore journal.db from its backup, or hand the incident over: backout sheet " + incident,
     )

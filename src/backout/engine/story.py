@@ -78,7 +78,12 @@ class Story:
             self._teller.step_ends(key, error.what, 0.0)
             raise
         if codec.type_name(type(value)) != codec.type_name(returns):
-            raise StoryChanged(f"step {key} gave a {type(value).__name__}, not a {returns.__name__}")
+            raise StoryChanged(
+                f"step {key} gave a {type(value).__name__}, not a {returns.__name__}",
+                where=self._incident,
+                intact="everything that the journal holds",
+                next=f"backout status {self._incident}",
+            )
         self._append(EntryKind.FINISHED, full, codec.dump(value), attempt.number)
         self._teller.step_ends(key, "done", 0.0)
         return value

@@ -112,6 +112,7 @@ def for_major(major: int) -> Binaries:
     there = ", ".join(sorted({str(b.major) for b in installations()})) or "none"
     raise NeighbourUnreachable(
         f"no PostgreSQL {major} server programs on this machine (found: {there})",
+        where="this machine",
         intact="everything",
         next=f"apt-get install postgresql-{major}, or name a scratch server in backout.toml",
     )

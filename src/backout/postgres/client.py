@@ -70,6 +70,8 @@ def _options(dsn: str) -> dict[str, tuple[str, str]]:
     except psycopg.OperationalError:
         raise ConfigurationError(
             "the connection string cannot be parsed (its text is not shown: it may hold a password)",
+            where="the DSN of the target",
+            intact="everything; nobody was connected to",
             next="correct it, then: backout doctor",
         ) from None
     return {

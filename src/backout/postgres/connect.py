@@ -43,6 +43,8 @@ def _parts(dsn: str) -> dict[str, object]:
     except psycopg.ProgrammingError:
         raise ConfigurationError(
             "the connection string cannot be parsed (its text is not shown: it may hold a password)",
+            where="the DSN of the target",
+            intact="everything; nobody was connected to",
             next="correct it, then: backout doctor",
         ) from None
 
@@ -130,11 +132,24 @@ def explain_failure(error: Exception) -> BackoutError | None:
     intact = "what was recorded; an effect that had begun is looked at before it is tried again"
     if isinstance(error, psycopg.OperationalError) and state[:2] in ("", "08", "57") and state != "57014":
         return NeighbourUnreachable(
-            f"the connection to the database was lost: {told}", where="a database", intact=intact
+            f"the connection to the database was lost: {told}",
+            where="a database",
+            intact=intact,
+            next="backout doctor",
         )
     if state in ("55P03", "57014", "40P01", "53300", "53200", "53100"):
-        return Stopped(f"the database could not answer now: {told}", where="a database", intact=intact)
-    return Refused(f"the server refused a statement of backout: {told}", where="a database", intact=intact)
+        return Stopped(
+            f"the database could not answer now: {told}",
+            where="a database",
+            intact=intact,
+            next="backout status",
+        )
+    return Refused(
+        f"the server refused a statement of backout: {told}",
+        where="a database",
+        intact=intact,
+        next="backout status",
+    )
 
 
 def _last_line(text: str) -> str:

@@ -15,7 +15,7 @@ from backout.errors import BackoutError, Refused, Stopped
 from backout.model.target import CopyMarker
 from backout.ports.servers import Scratch
 from backout.postgres.binaries import Binaries
-from backout.postgres.connect import Session, open_session, with_database
+from backout.postgres.connect import Session, open_session, place, with_database
 from backout.postgres.marks import mark, read_marker
 from backout.postgres.restore import Restored, restore
 from backout.postgres.roles import apply_properties, read_properties
@@ -77,7 +77,12 @@ def clone(dsn: str, template: str, database: str, marker: CopyMarker, *, applica
     _require_our_name(database)
     with open_session(with_database(dsn, template), application_name) as session:
         if read_marker(session) is None:
-            raise Refused(f"{template} is not a finished copy of backout", intact="everything")
+            raise Refused(
+                f"{template} is not a finished copy of backout",
+                where=place(dsn),
+                intact="everything",
+                next="backout copies",
+            )
     with open_session(dsn, application_name) as admin:
         strategy = sql.SQL(" STRATEGY FILE_COPY" if admin.info.server_version >= 150000 else "")
         command = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
@@ -113,6 +118,7 @@ def _sessions(admin: Session, database: str) -> str:
 def _in_use(template: str, sessions: str) -> Stopped:
     return Stopped(
         f"the copy {template} cannot be cloned while it has sessions: {sessions or 'gone by now'}",
+        where="the scratch server",
         intact="everything",
         next="end them, then: backout resume",
     )
@@ -120,7 +126,12 @@ def _in_use(template: str, sessions: str) -> Stopped:
 
 def _require_our_name(database: str) -> None:
     if not database.startswith(PREFIX):
-        raise Refused(f"{database} is not a name of ours: copies are called {PREFIX}…", intact="everything")
+        raise Refused(
+            f"{database} is not a name of ours: copies are called {PREFIX}…",
+            where="the scratch server",
+            intact="everything",
+            next="backout copies",
+        )
 
 
 def list_copies(dsn: str, server: str) -> tuple[Copy, ...]:
@@ -147,7 +158,12 @@ def set_lease(dsn: str, database: str, until: datetime) -> None:
     with open_session(with_database(dsn, database), _APPLICATION) as session:
         marker = read_marker(session)
         if marker is None:
-            raise Refused(f"{database} is not a finished copy of backout", intact="everything")
+            raise Refused(
+                f"{database} is not a finished copy of backout",
+                where=place(dsn),
+                intact="everything",
+                next="backout copies",
+            )
         mark(
             session,
             CopyMarker(
@@ -172,12 +188,18 @@ def destroy(scratch: Scratch, dsn: str, database: str) -> None:
         if not scratch.data_directory and _marker_of(with_database(dsn, database)) is None:
             raise Refused(
                 f"{database} has no marker of backout, and its server is not ours",
+                where=place(dsn),
                 intact="everything",
                 next=f"look at it, then drop it by hand: DROP DATABASE {database}",
             )
         admin.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(database)))
         if _exists(admin, database):
-            raise Stopped(f"{database} is still there after it was dropped", next="backout copies")
+            raise Stopped(
+                f"{database} is still there after it was dropped",
+                where=place(dsn),
+                intact="everything else on that server",
+                next="backout copies",
+            )
 
 
 def _exists(admin: Session, database: str) -> bool:

@@ -206,6 +206,7 @@ def _watch(part: Path, limits: Limits, begun: float, progress: Callable[[int], N
         if time.monotonic() - begun > limits.seconds:
             raise Stopped(
                 f"the dump took longer than {limits.seconds:.0f} s, and holds back vacuum on the source",
+                where=str(part),
                 intact=NOTHING_TAKEN,
                 next="allow it more time, or choose the scope blast radius, then: backout resume",
             )
@@ -225,7 +226,9 @@ def _raise_for(ended: Ended, session: Session, limits: Limits, where: str) -> No
         what = f"a table stayed locked for {limits.lock_wait_seconds:g} s{_holders(session)}"
         raise LockNotGranted(what, where=where, intact=NOTHING_TAKEN, next=again)
     if "permission denied" in text or "row-level security" in text:
-        raise Refused(f"the dump was refused: {text}", where=where, intact=NOTHING_TAKEN)
+        raise Refused(
+            f"the dump was refused: {text}", where=where, intact=NOTHING_TAKEN, next="backout doctor"
+        )
     raise Stopped(f"pg_dump {ended.died}: {text}", where=where, intact=NOTHING_TAKEN, next=again)
 
 

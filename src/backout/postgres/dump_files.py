@@ -24,7 +24,12 @@ def appears_whole(directory: Path) -> Iterator[Path]:
     """A `.part` beside `directory` that takes its name at the end, or is removed."""
     part = directory.with_name(directory.name + PART)
     if (directory / MANIFEST).exists():
-        raise Refused("a finished snapshot of this name is there", where=str(directory), intact="it")
+        raise Refused(
+            "a finished snapshot of this name is there",
+            where=str(directory),
+            intact="it",
+            next="backout snapshot list",
+        )
     try:
         for leftover in (part, directory):
             discard(leftover)

@@ -114,7 +114,12 @@ class _Reader:
     def _take_rows(self, statement: str) -> None:
         found = _COPY.fullmatch(statement)
         if found is None:
-            raise Refused(f"the dump holds a COPY that is not understood: {statement[:200]!r}")
+            raise Refused(
+                f"the dump holds a COPY that is not understood: {statement[:200]!r}",
+                where="the dump",
+                intact="the database; the dump counts as not taken",
+                next="backout snapshot take",
+            )
         schema, name = _plain(found[1]), _plain(found[2])
         columns = tuple(_plain(column) for column in re.findall(_NAME, found[3] or ""))
         content: Digest = _RowSum() if (schema, name) in self._unordered else hashlib.sha256()
@@ -253,6 +258,7 @@ def _plain(name: str) -> str:
 def _torn(where: str) -> Refused:
     return Refused(
         f"the dump ends {where}: it is not whole",
+        where="the dump",
         intact="the database; the dump counts as not taken",
         next="backout snapshot take",
     )

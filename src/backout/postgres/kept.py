@@ -144,6 +144,7 @@ def drop(session: Session, incident: str) -> None:
         raise Stopped(
             f"{left:,} bytes of kept tables are still there after they were dropped",
             where=f"backout_kept.{kept_prefix(incident)}*",
+            intact="the tables that were kept from, and what is left of the kept ones",
             next=f"backout kept list {incident}",
         )
 
@@ -184,7 +185,10 @@ def destination(session: Session, kept: KeptTable, column: str) -> Destination:
     ).fetchone()
     if found is None:
         raise Refused(
-            f"{kept.relation} does not exist any more", intact="the kept values", next="backout kept export"
+            f"{kept.relation} does not exist any more",
+            where=f"{KEPT_SCHEMA}.{kept.table}",
+            intact="the kept values",
+            next="backout kept export",
         )
     name = qualified(*found)
     columns = _live_types(session, name)
@@ -192,6 +196,7 @@ def destination(session: Session, kept: KeptTable, column: str) -> Destination:
     if missing:
         raise Refused(
             f"{name} has no column {', '.join(missing)}",
+            where=f"{KEPT_SCHEMA}.{kept.table}",
             intact="the kept values and the table",
             next=f"--column OLD=NEW with one of: {', '.join(sorted(columns))}",
         )
@@ -362,6 +367,7 @@ def told_without_values(table: str) -> Iterator[None]:
         rule = error.diag.constraint_name or error.diag.datatype_name or error.diag.column_name or ""
         raise Refused(
             f"a kept value does not fit into {table}: {f'{why} {rule}'.strip()} ({error.sqlstate})",
+            where=table,
             intact="the kept values, and what was written batch by batch before; nothing is written twice",
             next="backout kept export",
         ) from None
@@ -430,6 +436,7 @@ def live_table(session: Session, kept: KeptTable) -> str:
     if not kept.key:
         raise Refused(
             f"{kept.relation} has no key: rows cannot be told apart",
+            where=f"{KEPT_SCHEMA}.{kept.table}",
             intact="the kept values",
             next="backout kept export",
         )

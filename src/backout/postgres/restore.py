@@ -106,6 +106,7 @@ def _require_fitting_client(admin: Session, binaries: Binaries) -> None:
     if major < 17 <= binaries.major:
         raise Refused(
             f"pg_restore {binaries.version} cannot restore to a PostgreSQL {major} server",
+            where=str(binaries.directory),
             intact="everything",
             next=f"apt-get install postgresql-client-{major}, then: backout snapshot take",
         )
@@ -122,7 +123,12 @@ def create_database(admin: Session, database: str, facts: SourceFacts) -> tuple[
     except psycopg.Error as error:
         reason = error.diag.message_primary or ""
         if facts.locale_provider != "c" or "locale" not in reason.lower():
-            raise Refused(f"the copy cannot be created: {reason}", intact="everything") from None
+            raise Refused(
+                f"the copy cannot be created: {reason}",
+                where=f"{database} on the scratch server",
+                intact="everything",
+                next="backout doctor",
+            ) from None
         admin.execute(head + sql.SQL("LC_COLLATE 'C' LC_CTYPE 'C'"))
         return (f"{facts.collate} is not on this machine: the copy sorts text by bytes",)
     return ()
@@ -234,7 +240,12 @@ def _foreign_keys_to_outside(job: _Job, entries: list[str]) -> dict[str, str]:
         return {}
     statements = _statements_of(job, listed)
     if len(statements) != len(listed):
-        raise Refused(f"{len(listed)} foreign keys in the dump's list, {len(statements)} in its text")
+        raise Refused(
+            f"{len(listed)} foreign keys in the dump's list, {len(statements)} in its text",
+            where=str(job.dump),
+            intact="the dump; the copy is dropped",
+            next="backout snapshot take",
+        )
     excluded = set(job.manifest.excluded)
     pairs = zip(listed, statements, strict=True)
     return {entry: statement for entry, statement in pairs if _referenced(statement) in excluded}

@@ -148,6 +148,7 @@ class Registry:
             raise NeighbourUnreachable(
                 "files of a scratch server could not be removed",
                 where=", ".join(left),
+                intact="everything else",
                 next=f"rm -r {' '.join(left)}, then: backout copies",
             )
         shutil.rmtree(self._directory / record.name)

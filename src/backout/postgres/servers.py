@@ -87,6 +87,8 @@ def service_user() -> str | None:
         return name
     raise NeighbourUnreachable(
         "PostgreSQL refuses to run as root and no unprivileged account was found",
+        where="this machine",
+        intact="everything",
         next="useradd --system backout, then the same command again",
     )
 
@@ -229,6 +231,8 @@ def create(layout: Layout, *, encoding: str = "UTF8", locale: str = "C") -> None
         raise NeighbourUnreachable(
             f"initdb failed: {made.stderr.strip().splitlines()[-1] if made.stderr.strip() else 'no output'}",
             where=str(layout.data),
+            intact="everything; no server was made",
+            next="backout doctor",
         )
     with (layout.data / "postgresql.auto.conf").open("a") as conf:
         conf.write(as_configuration({**ISOLATION, **THROW_AWAY, **layout.settings}))
@@ -247,7 +251,12 @@ def start(layout: Layout, *, timeout: float = 60) -> None:
     if done.returncode != 0 or not is_running(layout):
         log = log_of(layout)
         tail = " / ".join(log.read_text().splitlines()[-3:]) if log.exists() else done.stderr.strip()
-        raise NeighbourUnreachable(f"the private server did not start: {tail}", where=str(layout.data))
+        raise NeighbourUnreachable(
+            f"the private server did not start: {tail}",
+            where=str(layout.data),
+            intact="everything; no copy was made",
+            next="backout doctor",
+        )
 
 
 def launch(layout: Layout) -> None:
@@ -298,4 +307,9 @@ def destroy(layout: Layout) -> None:
     shutil.rmtree(layout.data, ignore_errors=True)
     shutil.rmtree(layout.socket_directory, ignore_errors=True)
     if layout.data.exists():
-        raise NeighbourUnreachable("files of a private server could not be removed", where=str(layout.data))
+        raise NeighbourUnreachable(
+            "files of a private server could not be removed",
+            where=str(layout.data),
+            intact="everything else; the server is stopped",
+            next=f"rm -r {layout.data}, then: backout copies",
+        )

@@ -76,7 +76,12 @@ def server_of(world: World, database: str) -> Scratch:
         dsn = world.servers.conninfo(scratch, "postgres")
         if any(copy.database == database for copy in copies.list_copies(dsn, scratch.name)):
             return scratch
-    raise UnknownName(f"the copy {database} is gone", intact="production", next="backout propose")
+    raise UnknownName(
+        f"the copy {database} is gone",
+        where=world.target,
+        intact="production",
+        next="backout propose",
+    )
 
 
 def before_dsn(world: World, before: BeforeUp) -> str:
@@ -93,4 +98,9 @@ def copy_dsn(world: World, database: str, instance: str) -> str:
         for found in world.backups.instances():
             if found.name == instance:
                 return world.backups.conninfo(found, database)
-    raise UnknownName(f"the instance {instance} is gone", intact="production", next="backout propose")
+    raise UnknownName(
+        f"the instance {instance} is gone",
+        where=world.target,
+        intact="production",
+        next="backout propose",
+    )

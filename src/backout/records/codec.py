@@ -47,6 +47,7 @@ def load(kind: type[T], document: Mapping[str, Any]) -> T:
     if document.get("type") != type_name(kind):
         raise StoryChanged(
             f"the journal holds a {document.get('type')} where this version expects a {type_name(kind)}",
+            where="the journal",
             intact="everything; the journal was only read",
             next="use the version of backout that began this incident, or type: backout propose",
         )
@@ -62,7 +63,9 @@ def load_plain(kind: type[T], data: object) -> T:
         path = ".".join(str(part) for part in first["loc"])
         raise StoryChanged(
             f"a recorded {type_name(kind)} does not fit this version: {path}: {first['msg']}",
+            where="the journal",
             intact="everything; the journal was only read",
+            next="use the version of backout that began this incident, or type: backout propose",
         ) from None
     return result
 

@@ -74,7 +74,12 @@ class Barman(PhysicalBackups):
         self._program.run("backup", "--wait", "--name", f"backout-{label}", self._server)
         new = [backup for backup in self.list() if backup.id not in before]
         if not new:
-            raise NeighbourUnreachable("barman backup ended well, and there is no new backup")
+            raise NeighbourUnreachable(
+                "barman backup ended well, and there is no new backup",
+                where=self._server,
+                intact="the source and every backup",
+                next=f"barman list-backup {self._server}",
+            )
         return new[-1]
 
     def wal(self, data: Path | None = None) -> _Archive:
@@ -94,6 +99,7 @@ class Barman(PhysicalBackups):
         if told["tablespaces"]:
             raise Refused(
                 f"backup {backup.id} has tablespaces, which would be restored over the original ones",
+                where=self._server,
                 intact="everything; nothing was restored",
                 next="restore it by hand with barman recover --tablespace",
             )
@@ -106,7 +112,12 @@ class Barman(PhysicalBackups):
     def _show(self, label: str) -> Mapping[str, Any]:
         told: Mapping[str, Any] = self._program.ask("--format=json", "show-backup", self._server, label)
         if self._server not in told:
-            raise NeighbourUnreachable(f"barman knows no backup {label} of {self._server}")
+            raise NeighbourUnreachable(
+                f"barman knows no backup {label} of {self._server}",
+                where=self._server,
+                intact="the source and every backup",
+                next="backout backup list",
+            )
         shown: Mapping[str, Any] = told[self._server]
         return shown
 
@@ -119,7 +130,12 @@ class Barman(PhysicalBackups):
         try:
             return str(json.loads(file.read_text())["systemid"])
         except (OSError, ValueError, KeyError):
-            raise NeighbourUnreachable(f"barman keeps no system identifier in {file}") from None
+            raise NeighbourUnreachable(
+                f"barman keeps no system identifier in {file}",
+                where=str(file),
+                intact="the source and every backup",
+                next=f"barman check {self._server}",
+            ) from None
 
 
 def parse_backup(told: Mapping[str, Any], system_identifier: str) -> Backup:

@@ -28,7 +28,12 @@ def from_settings(options: Mapping[str, object], surroundings: Surroundings) -> 
 def _directory(options: Mapping[str, object], name: str, surroundings: Surroundings) -> Path:
     value = options.get(name)
     if not isinstance(value, str) or not value:
-        raise ConfigurationError(f"backups.{name} has to name a directory", where="backout.toml")
+        raise ConfigurationError(
+            f"backups.{name} has to name a directory",
+            where="backout.toml",
+            intact="everything; nothing was done",
+            next=f'backups.{name} = "DIRECTORY" in backout.toml',
+        )
     return surroundings.project / value
 
 
@@ -59,7 +64,12 @@ class BaseBackups(PhysicalBackups):
     def take(self, label: str) -> Backup:
         """Take one with pg_basebackup and compare it with its manifest."""
         if not self._surroundings.dsn:
-            raise ConfigurationError("no connection string is configured to take a base backup with")
+            raise ConfigurationError(
+                "no connection string is configured to take a base backup with",
+                where="backout.toml",
+                intact="everything; no backup was taken",
+                next="set dsn.snapshot of the target, then: backout backup take",
+            )
         self._store.mkdir(mode=0o711, parents=True, exist_ok=True)
         reserve = self._surroundings.reserve_bytes
         return base_backup.take(self._surroundings.dsn, self._store, label, reserve_bytes=reserve).backup

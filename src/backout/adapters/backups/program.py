@@ -31,6 +31,7 @@ class Program:
         if self.path is None:
             raise NeighbourUnreachable(
                 f"{self.name} is not on this machine",
+                where="this machine",
                 intact="everything",
                 next=f"apt-get install {self.name}, or run backout where the backups are",
             )
@@ -39,6 +40,7 @@ class Program:
             told = (done.stderr.strip() or done.stdout.strip() or "no reason given").splitlines()
             raise NeighbourUnreachable(
                 f"{self.name} {_verb(more)} ended with {done.returncode}: {_reason(told)}",
+                where=self.path,
                 intact="the source and every backup",
                 next=f"mend that, then: {self.name} {' '.join(self.arguments)} check",
             )
@@ -51,7 +53,10 @@ class Program:
             return json.loads(shown)
         except ValueError:
             raise NeighbourUnreachable(
-                f"{self.name} {_verb(more)} answered no JSON: {shown[:80]!r}"
+                f"{self.name} {_verb(more)} answered no JSON: {shown[:80]!r}",
+                where=self.name,
+                intact="the source and every backup",
+                next=f"look at what it says: {self.name} {' '.join(more)}",
             ) from None
 
 
@@ -68,5 +73,10 @@ def text_option(options: Mapping[str, object], name: str, default: str | None = 
     """A text of the configuration; raises `ConfigurationError` when it is missing or something else."""
     value = options.get(name, default)
     if not isinstance(value, str) or not value:
-        raise ConfigurationError(f"backups.{name} has to be a text", where="backout.toml")
+        raise ConfigurationError(
+            f"backups.{name} has to be a text",
+            where="backout.toml",
+            intact="everything; nothing was done",
+            next=f'backups.{name} = "TEXT" in backout.toml',
+        )
     return value

@@ -112,6 +112,7 @@ class Alembic:
         if len(heads) > 1:
             raise ConfigurationError(
                 f"{table.shown} holds several heads: {', '.join(head[0] for head in heads)}",
+                where=table.shown,
                 intact="everything",
                 next="branches and merges are not supported; undo this one by hand, or by restore",
             )

@@ -201,6 +201,7 @@ def redirected_ini(ini: Path, url: str) -> str:
     if len(_URL_LINE.findall(text)) > 1:
         raise ConfigurationError(
             f"{ini.name} names several databases (sqlalchemy.url in more than one section)",
+            where=str(ini),
             intact="everything; the tool was not started",
             next="let env.py read one variable and set migrations.database_url_variable",
         )

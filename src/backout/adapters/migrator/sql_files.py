@@ -197,6 +197,7 @@ def needed(found: Iterable[Script], version: str, half: str) -> tuple[Script, Ha
         missing = "no file" if script is None else f"no {half}"
         raise ConfigurationError(
             f"migration {version} has {missing}",
+            where="the migrations directory",
             intact="everything; no statement was sent",
             next="bring its file back (backout show names the commit that still has it), then run again",
         )

@@ -209,6 +209,7 @@ def _demand_copy(connection: Connection[Any]) -> None:
     if connection.execute(_COPY_MARKER, (STATE_SCHEMA,)).fetchone() != (True,):
         raise Refused(
             "no history table says which of these migrations were applied: they can be rehearsed, not run",
+            where=f"{connection.info.dbname} @ {connection.info.host}:{connection.info.port}",
             intact="everything; no statement was sent",
             next="name the table in migrations.history = {table, version_column}, then: backout doctor",
         )
@@ -217,6 +218,7 @@ def _demand_copy(connection: Connection[Any]) -> None:
 def _dirty(book: Book, version: str) -> ConfigurationError:
     return ConfigurationError(
         f"{book.table.shown} says that migration {version} broke off and left the database dirty",
+        where=book.table.shown,
         intact="everything; no statement was sent",
         next="find out what it did (backout open), then let golang-migrate force the version",
     )

@@ -45,6 +45,7 @@ class Runner:
                 if row != (True,):
                     raise NeighbourUnreachable(
                         "a run of golang-migrate holds its lock on this database",
+                        where=self._connection.info.dbname,
                         intact="everything; no statement was sent",
                         next="wait until it has ended, then: backout resume",
                     )

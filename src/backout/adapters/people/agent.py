@@ -58,6 +58,7 @@ def sign(
     if held:
         raise Refused(
             f"the ssh-agent holds {parse(held[0]).fingerprint} and did not sign with it",
+            where=path,
             intact="nothing was signed",
             next="unlock or plug in the key, answer the agent's question, and type the command again",
         )

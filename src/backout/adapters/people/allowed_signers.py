@@ -53,10 +53,16 @@ def load(path: Path) -> bytes:
         raise ConfigurationError(
             f"the file of enrolled people cannot be read: {why}",
             where=str(path),
+            intact="everything; nothing was signed or approved",
             next="name it as allowed_signers in [people] of backout.toml; `backout init` prints how to enrol",
         ) from None
     if len(content) > _LARGEST:
-        raise ConfigurationError("the file of enrolled people is larger than 1 MiB", where=str(path))
+        raise ConfigurationError(
+            "the file of enrolled people is larger than 1 MiB",
+            where=str(path),
+            intact="everything; nothing was signed or approved",
+            next="name the right file as allowed_signers in [people] of backout.toml",
+        )
     return content
 
 
@@ -83,6 +89,7 @@ def _wrong(where: str, line: int, what: str) -> ConfigurationError:
     return ConfigurationError(
         f"line {line} of the file of enrolled people: {what}",
         where=f"{where}:{line}",
+        intact="everything; nothing was signed or approved",
         next='write it as `NAME namespaces="backout" KIND KEY`, with kind and key from the .pub file',
     )
 

@@ -49,6 +49,7 @@ class Enrolment:
                 f"{key.fingerprint} {self._why_not(person, key, now)}",
                 where=self.where,
                 intact="nothing was signed or approved",
+                next="sign with a key that is enrolled; how to enrol one is printed by: backout init",
             )
 
     def _why_not(self, person: str, key: PublicKey, now: datetime) -> str:
@@ -88,5 +89,6 @@ def _two_people(lines: str, names: Collection[str], where: str) -> Configuration
     return ConfigurationError(
         f"one key is enrolled as {' and as '.join(names)} ({lines}); a key is one person",
         where=where,
+        intact="everything; nothing was signed or approved",
         next="give each of them a line with a key of their own",
     )

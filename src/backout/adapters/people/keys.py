@@ -115,7 +115,10 @@ def _read_closed_file(path: Path) -> bytes:
     except OSError as problem:
         why = (problem.strerror or "it cannot be opened").lower()
         raise ConfigurationError(
-            f"the key file cannot be read: {why}", where=str(path), intact=_INTACT
+            f"the key file cannot be read: {why}",
+            where=str(path),
+            intact=_INTACT,
+            next="name the private key file with --key, or use the ssh-agent",
         ) from None
     if content.startswith(tuple(f"{kind} ".encode() for kind in KINDS)):
         raise Refused(
@@ -141,6 +144,11 @@ def _write_new(path: Path, content: bytes, mode: int) -> None:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     except OSError as problem:
         why = (problem.strerror or "it cannot be written").lower()
-        raise ConfigurationError(f"the key file cannot be made: {why}", where=str(path)) from None
+        raise ConfigurationError(
+            f"the key file cannot be made: {why}",
+            where=str(path),
+            intact="everything; nothing was written",
+            next="name another file",
+        ) from None
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)

@@ -39,10 +39,20 @@ def verify(armoured: str, message: bytes, namespace: str) -> PublicKey:
         key, hash_name, signature = _read_frame(_dearmour(armoured), namespace)
         signatures.check(key, signature, to_sign(message, namespace, hash_name))
     except Malformed as problem:
-        raise Refused(f"the signature does not count: {problem}", intact="nothing was approved") from None
+        raise Refused(
+            f"the signature does not count: {problem}",
+            where="the signature",
+            intact="nothing was approved",
+            next="sign the text again, exactly as it was printed: backout approve",
+        ) from None
     except InvalidSignature:
         why = "the signature is not one over this text by the key that it names"
-        raise Refused(why, intact="nothing was approved") from None
+        raise Refused(
+            why,
+            where="the signature",
+            intact="nothing was approved",
+            next="sign the text again, exactly as it was printed: backout approve",
+        ) from None
     return key
 
 
@@ -69,6 +79,7 @@ def public_key_of(private_key: PrivateKey) -> PublicKey:
     except ValueError as problem:  # Malformed, or a curve for which SSH has no name
         raise Refused(
             f"this key cannot sign: {problem}",
+            where="the key",
             intact="nothing was signed",
             next="enrol another key on a calm day: ssh-keygen -t ed25519",
         ) from None

@@ -51,6 +51,7 @@ class LocalServers:
         if not all_good(bad):
             raise Refused(
                 f"no scratch server fits this source: {bad[0].detail}",
+                where="this machine",
                 intact="everything; no server was started",
                 next=bad[0].mend,
             )
@@ -89,7 +90,12 @@ class LocalServers:
         for record in self._registry.records():
             if record.name == name:
                 return scratch.layout_of(record)
-        raise UnknownName(f"there is no scratch server {name}", next="backout copies")
+        raise UnknownName(
+            f"there is no scratch server {name}",
+            where=str(self._directory),
+            intact="everything",
+            next="backout copies",
+        )
 
 
 def _choose(source: SourceFacts) -> Binaries:
@@ -100,6 +106,7 @@ def _choose(source: SourceFacts) -> Binaries:
         there = ", ".join(str(m) for m in sorted({b.major for b in installations()})) or "none"
         raise NeighbourUnreachable(
             f"no PostgreSQL {major} server programs on this machine (found: {there})",
+            where="this machine",
             intact="everything",
             next=f"apt-get install postgresql-{major}; or {fit.NAME_A_SERVER}",
         )

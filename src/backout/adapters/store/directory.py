@@ -30,7 +30,12 @@ class DirectoryStore:
         """The path of `name`; its parent is made. Raises `ConfigurationError` for a name with a path."""
         for part in (kind, name):
             if not _NAME.match(part) or part.endswith(PART):
-                raise ConfigurationError(f"{part!r} cannot be the name of something in the store")
+                raise ConfigurationError(
+                    f"{part!r} cannot be the name of something in the store",
+                    where=str(self._root),
+                    intact="everything; nothing was done",
+                    next="backout snapshot list",
+                )
         folder = self._root / kind
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -59,7 +64,12 @@ class DirectoryStore:
         try:
             return self.directory(kind, name).read_bytes()
         except (FileNotFoundError, IsADirectoryError):
-            raise UnknownName(f"there is no {name} among the {kind} of the store") from None
+            raise UnknownName(
+                f"there is no {name} among the {kind} of the store",
+                where=str(self._root),
+                intact="everything",
+                next="backout snapshot list",
+            ) from None
 
     def names(self, kind: str) -> tuple[str, ...]:
         """Finished files and folders of a kind, in order."""
@@ -79,7 +89,12 @@ class DirectoryStore:
     def remove(self, path: Path) -> None:
         """Remove a file or folder of the store; first ends a pg_dump that still writes it."""
         if not path.is_relative_to(self._root) or path == self._root:
-            raise ConfigurationError(f"{path} is not in the store")
+            raise ConfigurationError(
+                f"{path} is not in the store",
+                where=str(self._root),
+                intact="everything; nothing was done",
+                next="backout snapshot list",
+            )
         if path.is_dir():
             discard(path)
         else:

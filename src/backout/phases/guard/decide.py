@@ -104,6 +104,7 @@ def _resolve(asked: str, families: Mapping[str, Family]) -> str:
         return same[0]
     raise UnknownName(
         f"no table {asked!r} among those to be guarded" if not same else f"{asked!r} names several tables",
+        where="--tables",
         intact="everything; it was only read",
         next=f"one of: {', '.join(same or list(families)[:5]) or 'none: the database has no tables'}",
     )

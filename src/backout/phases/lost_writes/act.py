@@ -150,7 +150,12 @@ def _history_must(world: World, dsn: str, found: Triage, name: str, *, present: 
     wrong = [migration for migration in found.offending if (migration in names) is not present]
     if wrong:
         what = "was not applied" if present else "was not undone"
-        raise Refused(f"{wrong[0]} {what} there", intact="production")
+        raise Refused(
+            f"{wrong[0]} {what} there",
+            where=world.target,
+            intact="production",
+            next="backout doctor",
+        )
 
 
 def _rehearse(run: Run, stage: Stage, found: Triage, down: Rehearsal, source: Source) -> Rehearsal:

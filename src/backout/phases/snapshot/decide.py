@@ -51,7 +51,12 @@ def is_before(history_head: str, history: History, offending: str) -> bool:
 
 def not_in_wal(reason: str) -> Refused:
     """Why both sides of the migration cannot be restored; older snapshots may still do."""
-    return Refused(f"the migration is not found in the WAL: {reason}", intact="everything")
+    return Refused(
+        f"the migration is not found in the WAL: {reason}",
+        where="the WAL of the source",
+        intact="everything",
+        next="backout snapshot list",
+    )
 
 
 def dated(given: str, newest: str, changed: str) -> str:

@@ -126,7 +126,10 @@ def _resolve(name: str, known: Sequence[str]) -> str:
     what = f"{name!r} names several migrations" if found else f"no migration {name!r} in history or on disk"
     near = found or list(known[-3:])
     raise UnknownName(
-        what, intact="everything; the database was only read", next=f"one of: {', '.join(near)}"
+        what,
+        where="the history and the migrations directory",
+        intact="everything; the database was only read",
+        next=f"one of: {', '.join(near)}",
     )
 
 

@@ -29,12 +29,16 @@ def told(next: str) -> Iterator[None]:
     except psycopg.OperationalError as error:
         raise NeighbourUnreachable(
             f"the server went away in the middle: {refusal(error)}",
+            where="the target",
             intact="the application's data; what was armed is cleared by the next command",
             next=next,
         ) from None
     except psycopg.Error as error:
         raise Refused(
-            f"the server refused: {refusal(error)}", intact="the application's data", next=next
+            f"the server refused: {refusal(error)}",
+            where="the target",
+            intact="the application's data",
+            next=next,
         ) from None
 
 
@@ -72,13 +76,21 @@ def patiently(
         one = run_alone(session, text, lock_timeout=timeout, statement_timeout=0)
         if one.sqlstate.startswith(_GONE):
             raise NeighbourUnreachable(
-                f"the server went away in the middle: {one.error} ({one.sqlstate})", next=patience.next
+                f"the server went away in the middle: {one.error} ({one.sqlstate})",
+                where=session.info.dbname,
+                intact="the application's data; what was armed is cleared by the next command",
+                next=patience.next,
             )
         session.execute("SELECT pg_catalog.set_config('search_path', 'pg_catalog', false)")
         if one.done:
             return
         if one.sqlstate != LOCK_NOT_AVAILABLE:
-            raise Refused(f"{one.error} ({one.sqlstate}) in: {text[:200]}", next=patience.next)
+            raise Refused(
+                f"{one.error} ({one.sqlstate}) in: {text[:200]}",
+                where=session.info.dbname,
+                intact="the application's data",
+                next=patience.next,
+            )
         _pause_or_give_up(text, time.monotonic() - begun, timeout, patience, tuple(holders()))
 
 
@@ -90,6 +102,7 @@ def _pause_or_give_up(
     if waited + pause > patience.budgets.lock_patience:
         raise LockNotGranted(
             f"not granted within {patience.budgets.lock_patience:g} s: {text[:120]}; held up by {who}",
+            where="the target",
             intact="the application's data; what was armed before is dropped again",
             next=patience.next,
         )

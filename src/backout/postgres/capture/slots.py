@@ -113,6 +113,8 @@ def drop(session: Session, name: str) -> bool:
             if time.monotonic() > until:
                 raise Stopped(
                     f"slot {name} is read by pid {there.active_pid} and cannot be dropped",
+                    where=session.info.dbname,
+                    intact="the slot and what it holds back",
                     next="end that session, then: backout guard drop",
                 ) from None
             time.sleep(0.2)

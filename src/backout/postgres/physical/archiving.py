@@ -62,4 +62,9 @@ def _segment_before(session: Session, until: Lsn, size: int) -> str:
 
 
 def _stopped(what: str, mend: str) -> Stopped:
-    return Stopped(what, intact="everything; only the WAL of the source was switched", next=mend)
+    return Stopped(
+        what,
+        where="the source",
+        intact="everything; only the WAL of the source was switched",
+        next=mend,
+    )

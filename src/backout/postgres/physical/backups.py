@@ -191,7 +191,12 @@ def _next(backup: Backup, target: RecoveryTarget) -> Lsn:
 
 def _require_order(before: TwinBefore, after: TwinAfter) -> None:
     if before.line != after.line or position(after) < position(before):
-        raise Refused(f"{after} does not follow {before}: this is no twin", intact="everything")
+        raise Refused(
+            f"{after} does not follow {before}: this is no twin",
+            where="the WAL of the source",
+            intact="everything",
+            next="backout backup list",
+        )
 
 
 def _require_cluster(control: Control, target: RecoveryTarget, data: Path) -> None:

@@ -47,7 +47,12 @@ def take(
     backup that differs from its manifest, `Stopped` when the disk does not take it.
     """
     if not _LABEL.match(label) or label.endswith(".part"):
-        raise ConfigurationError(f"{label!r} is no label of a backup: use letters, digits, dot, - and _")
+        raise ConfigurationError(
+            f"{label!r} is no label of a backup: use letters, digits, dot, - and _",
+            where="the command line",
+            intact="everything; no backup was taken",
+            next="backout backup take",
+        )
     if (store / label / RECORD).exists():
         return read(store / label)
     superuser, major, size = _look_at_source(dsn)
@@ -132,7 +137,12 @@ def read(directory: Path) -> Taken:
     try:
         return codec.load_plain(Taken, json.loads((directory / RECORD).read_text()))
     except (OSError, ValueError, BackoutError):
-        raise Refused(f"{directory.name} is no whole base backup of backout", where=str(directory)) from None
+        raise Refused(
+            f"{directory.name} is no whole base backup of backout",
+            where=str(directory),
+            intact="the source; this copy is not used",
+            next="backout backup list",
+        ) from None
 
 
 def read_all(store: Path) -> tuple[Taken, ...]:

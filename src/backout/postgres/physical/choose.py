@@ -27,6 +27,7 @@ def choose(backups: Iterable[Backup], target: RecoveryTarget) -> Backup:
         seen = ", ".join(sorted({str(b.timeline) for b in ours}))
         raise Refused(
             f"the target lies on timeline {target.line.timeline}, the backups were taken on timeline {seen}",
+            where="the backups of this target",
             intact=_INTACT,
             next="take a backup after each failover; this migration needs one taken on its own timeline",
         )
@@ -36,6 +37,7 @@ def choose(backups: Iterable[Backup], target: RecoveryTarget) -> Backup:
         raise Refused(
             f"every backup is newer than the target: the oldest, {oldest.id}, is whole from "
             f"{oldest.stop} on, the target lies at {position(target)}",
+            where="the backups of this target",
             intact=_INTACT,
             next="name an older backup; without one, the values that a dump still has can be put back: "
             "backout snapshot list",
@@ -55,11 +57,17 @@ def lies_before(whole_from: Lsn, target: RecoveryTarget) -> bool:
 
 def _no_backup_of_this_cluster(there: tuple[Backup, ...], target: RecoveryTarget) -> Refused:
     if not there:
-        return Refused("there is no base backup", intact=_INTACT, next="take one before the next migration")
+        return Refused(
+            "there is no base backup",
+            where="the backups of this target",
+            intact=_INTACT,
+            next="take one before the next migration",
+        )
     seen = ", ".join(sorted({b.system_identifier for b in there}))
     return Refused(
         f"the backups are of another cluster: they have system identifier {seen}, the target has "
         f"{target.line.system_identifier}",
+        where="the backups of this target",
         intact=_INTACT,
         next="correct the backups of this target in backout.toml",
     )

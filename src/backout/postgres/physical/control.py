@@ -43,7 +43,10 @@ def major_of(data: Path) -> int:
         return int((data / "PG_VERSION").read_text().split(".")[0])
     except (OSError, ValueError):
         raise Refused(
-            "this is no data directory of PostgreSQL: it has no PG_VERSION", where=str(data)
+            "this is no data directory of PostgreSQL: it has no PG_VERSION",
+            where=str(data),
+            intact="the source; this copy is not used",
+            next="backout backup list",
         ) from None
 
 
@@ -62,6 +65,7 @@ def read_control(binaries: Binaries, data: Path) -> Control:
             f"the control file cannot be read: {''.join(reason)}",
             where=str(data),
             intact="the source; this copy is not used",
+            next="backout backup list",
         )
     return parse_control(shown.stdout)
 

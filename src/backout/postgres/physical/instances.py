@@ -38,7 +38,12 @@ class Instances:
     def announce(self, name: str, backup: Backup, role: str) -> Recorded:
         """Record an instance before anything of it is there; call `destroy` first when one may be left."""
         if not _NAME.match(name):
-            raise ConfigurationError(f"{name!r} is no name of an instance: use a-z, 0-9 and -")
+            raise ConfigurationError(
+                f"{name!r} is no name of an instance: use a-z, 0-9 and -",
+                where=str(self.surroundings.instances),
+                intact="everything; nothing was done",
+                next="the same again with another name",
+            )
         binaries = servers.reachable(for_major(backup.major))
         with self._registry.lock():
             record = self._registry.announce(f"pg{backup.major}-{name}", binaries, role)
@@ -89,7 +94,12 @@ class Instances:
             if _plain_name(record) == name and record.ready:
                 servers.start(layout_of(record))
                 return layout_of(record).conninfo(database)
-        raise UnknownName(f"there is no instance {name}", next="backout copies")
+        raise UnknownName(
+            f"there is no instance {name}",
+            where=str(self.surroundings.instances),
+            intact="everything",
+            next="backout copies",
+        )
 
     def destroy(self, name: str) -> None:
         """Stop and remove an instance, also a half made one; raises when something is left. Idempotent."""

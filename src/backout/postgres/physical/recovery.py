@@ -257,11 +257,21 @@ def _open(session: Session, target: RecoveryTarget, reached: Reached) -> Reached
         try:
             row = session.execute("SELECT pg_catalog.pg_is_in_recovery()").fetchone()
         except psycopg.Error as error:
-            raise NeighbourUnreachable(f"the copy went away while it was opened: {error}") from None
+            raise NeighbourUnreachable(
+                f"the copy went away while it was opened: {error}",
+                where="the restored copy",
+                intact="the source and the backup",
+                next="backout doctor",
+            ) from None
         if row == (False,):
             return Reached(reached.log_line, reached.replayed_to, False, _timeline(session))
         time.sleep(_POLL_SECONDS)
-    raise BackoutError(f"the copy at {target} did not open for writing", intact="the source and the backup")
+    raise BackoutError(
+        f"the copy at {target} did not open for writing",
+        where="the restored copy",
+        intact="the source and the backup",
+        next="backout doctor",
+    )
 
 
 def _timeline(session: Session) -> int:

@@ -42,6 +42,7 @@ def require_before(standing: Standing, target: RecoveryTarget) -> None:
     if reason:
         raise Refused(
             f"the standby is of no use for {target}: {reason}",
+            where="the standby",
             intact="the standby and its source",
             next="use an older base backup; for the next time set recovery_min_apply_delay on a standby",
         )

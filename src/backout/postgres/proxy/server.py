@@ -259,6 +259,7 @@ def _listen(address: str, port: int | None) -> socket.socket:
         return listener
     raise ConfigurationError(
         f"no port to listen on at {address}" + (f":{port}" if port else ""),
+        where="this machine",
         intact="everything; no statement was sent",
         next="free the port, then the same command again",
     )

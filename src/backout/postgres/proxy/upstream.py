@@ -167,6 +167,7 @@ def client_context(login: Login) -> ssl.SSLContext:
     except (OSError, ssl.SSLError) as failure:
         raise ConfigurationError(
             f"a certificate file of the DSN cannot be used: {failure}",
+            where="sslrootcert, sslcert or sslkey of the DSN",
             intact="everything; no statement was sent",
             next="correct sslrootcert, sslcert, sslkey, then: backout doctor",
         ) from None

@@ -196,6 +196,7 @@ def _require_parkable(refusal: Refusal) -> Change:
     if refusal.write.change is None:
         raise refusal.error or Refused(
             f"bookkeeping of ours hit {refusal.rows} rows, not {refusal.write.rows}",
+            where="the target",
             intact="everything; the window was rolled back",
             next="backout status",
         )
@@ -228,10 +229,25 @@ def _explanation(error: psycopg.Error, broken: bool) -> BackoutError:
     text = error.diag.message_primary or (str(error).strip() or "no reason given").splitlines()[-1]
     intact = "everything; the window was rolled back, or its commit is recorded with its position"
     if broken:
-        return NeighbourUnreachable(f"the target went away: {text}", intact=intact, next="backout resume")
+        return NeighbourUnreachable(
+            f"the target went away: {text}",
+            where="the target",
+            intact=intact,
+            next="backout resume",
+        )
     if isinstance(error, psycopg.OperationalError):
-        return Stopped(f"the target did not take a window: {text}", intact=intact, next="backout resume")
-    return Refused(f"the target cannot take these changes: {text}", intact=intact, next="backout status")
+        return Stopped(
+            f"the target did not take a window: {text}",
+            where="the target",
+            intact=intact,
+            next="backout resume",
+        )
+    return Refused(
+        f"the target cannot take these changes: {text}",
+        where="the target",
+        intact=intact,
+        next="backout status",
+    )
 
 
 @dataclass(frozen=True, slots=True)
