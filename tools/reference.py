@@ -161,14 +161,15 @@ def document_names() -> Sequence[str]:
 
 
 def _schema_file(name: str) -> str:
-    return f"documents/{name.replace(' ', '-')}.schema.json"
+    return f"documents/{name.replace(' --', '-').replace(' ', '-')}.schema.json"
 
 
 def documents() -> Iterator[str]:
     """A page that leads to the schema of each document."""
     yield from ("# Documents of `--json`", "", MADE, "")
     yield "With `--json` a verb prints one document on one line of stdout; progress stays on stderr."
-    yield from ("`exit` repeats the exit code. `backout schema VERB` prints the same schemas.", "")
+    yield "`exit` repeats the exit code. `backout schema VERB` prints the same schemas. A verb that ends with"
+    yield from ("an error prints the document `error` instead.", "")
     yield from ("| verb | schema | fields |", "|---|---|---|")
     for name in document_names():
         file = _schema_file(name)

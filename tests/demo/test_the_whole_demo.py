@@ -19,6 +19,7 @@ from backout.demo.place import Place
 from backout.demo.world import control, scratch
 from backout.demo.world.processes import Processes
 from backout.demo.world.production import Production
+from tests import documents
 from tests.demo import worlds
 
 pytestmark = [pytest.mark.slow, pytest.mark.node, pytest.mark.timeout(600)]
@@ -62,6 +63,7 @@ def end(child: subprocess.Popen[str]) -> tuple[int, dict[str, Any], str]:
         document = json.loads(out)
     except ValueError:
         raise AssertionError(f"exit {child.returncode}\n{out}\n{err}") from None
+    documents.assert_fits(document, "demo --second" if "--second" in str(child.args) else "demo")
     return child.returncode, document, err
 
 

@@ -21,6 +21,7 @@ from backout.cli import command_line
 from backout.engine.journals import SqliteJournal
 from backout.model.journal import Entry
 from backout.testing.servers import RealServer
+from tests import documents
 
 PEOPLE = {"jonas.lind": "sre", "priya.raman": "owner"}
 
@@ -151,12 +152,15 @@ class World:
             signing.sign(desk, asked, signing.How(key=self.keys[person]))
 
     def cli(self, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, dict[str, Any], str]:
-        """Type a verb with --json; its exit code, its one document, and stderr."""
+        """Type a verb with --json; its exit code, its one document (which fits its schema), and stderr."""
         capsys.readouterr()
         code = command_line([*arguments, "--config", str(self.root / "backout.toml"), "--json"])
         captured = capsys.readouterr()
         assert captured.out.count("\n") == 1, captured.out
-        return code, json.loads(captured.out), captured.err
+        document = json.loads(captured.out)
+        assert document["exit"] == code
+        documents.assert_fits(document, documents.verb_of(arguments))
+        return code, document, captured.err
 
 
 @contextmanager

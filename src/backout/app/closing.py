@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from backout.app import copies
 from backout.app.containment import holds
 from backout.app.desk import Desk
+from backout.app.results import Closed
 from backout.errors import Refused
 from backout.model.journal import EntryKind
-
-
-@dataclass(frozen=True, slots=True)
-class Closed:
-    """`close`."""
-
-    incident: str
-    reason: str
-    destroyed: tuple[str, ...]
-    next: str
 
 
 def close(desk: Desk, incident_id: str, reason: str) -> Closed:

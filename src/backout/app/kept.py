@@ -10,7 +10,7 @@ from backout.app import lock, private_files
 from backout.app.containment import next_prefix
 from backout.app.desk import Desk
 from backout.app.keeping import age
-from backout.app.results import KeptList, PutBack, Written
+from backout.app.results import KeptList, KeptRows, KeptShow, PutBack, Written
 from backout.app.signing import How, one_signature
 from backout.errors import ConfigurationError, Refused
 from backout.model.execution import Execution, KeptColumn, Outcome
@@ -43,17 +43,7 @@ def _following(incident_id: str, found: tuple[KeptColumn, ...]) -> str:
     return f"backout kept export {incident_id}" if found else "nothing"
 
 
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """Some rows of one kept table; values only when they were asked for."""
-
-    table: str
-    names: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    next: str
-
-
-def show(desk: Desk, incident_id: str, limit: int, *, reveal: bool) -> tuple[Rows, ...]:
+def show(desk: Desk, incident_id: str, limit: int, *, reveal: bool) -> KeptShow:
     """Rows of every kept table. Without `reveal` values are described by type and length."""
     incident = desk.incident(incident_id)
     answers = []
@@ -61,10 +51,8 @@ def show(desk: Desk, incident_id: str, limit: int, *, reveal: bool) -> tuple[Row
         for table in kept.tables(session, incident.id):
             names, rows = kept.sample(session, table, limit)
             shown = tuple(tuple(_cell(value, reveal=reveal) for value in row) for row in rows)
-            answers.append(
-                Rows(f"backout_kept.{table.table}", names, shown, f"backout kept export {incident.id}")
-            )
-    return tuple(answers)
+            answers.append(KeptRows(f"backout_kept.{table.table}", names, shown))
+    return KeptShow(incident.id, tuple(answers), f"backout kept export {incident.id}")
 
 
 def _cell(value: object, *, reveal: bool) -> str:

@@ -415,3 +415,78 @@ class GuardDropped:
 
     dropped: Dropped
     next: str
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """`close`."""
+
+    incident: str
+    reason: str
+    destroyed: tuple[str, ...]
+    """Copies on scratch servers."""
+    next: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeptRows:
+    """Some rows of one kept table; values only when they were asked for."""
+
+    table: str
+    names: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class KeptShow:
+    """`kept show`."""
+
+    incident: str
+    tables: tuple[KeptRows, ...]
+    next: str
+
+
+@dataclass(frozen=True, slots=True)
+class Demo:
+    """`demo`. Words as in the reference; spans in the unit of their name."""
+
+    seconds: float
+    acknowledged_writes: int
+    lost_writes: int
+    doubled_writes: int
+    values_destroyed_predicted: int
+    values_destroyed: int
+    values_kept: int
+    values_lost: int
+    write_pause_ms: int
+    client_errors: int
+    postmortem: str
+    incident: str
+    contained_after_seconds: float
+    verified: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DemoSecond:
+    """`demo --second`."""
+
+    seconds: float
+    rows: int
+    values_kept: int
+    names_without_backout: int
+    """Rows with a name right after the down: what a tool that keeps nothing leaves."""
+    names_back: int
+    """Rows whose name is again exactly what the application last wrote."""
+    incident: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Any verb that ends with an error: the same four parts that people read."""
+
+    error: str
+    """The class of the error, or `usage` for a mistake on the command line."""
+    what: str
+    where: str
+    intact: str
+    next: str

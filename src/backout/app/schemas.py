@@ -8,6 +8,7 @@ from typing import Any
 from backout import settings
 from backout.app import backups, results
 from backout.errors import UnknownName
+from backout.model.execution import Execution
 from backout.records import codec
 from backout.render.known import Known
 
@@ -22,7 +23,11 @@ DOCUMENTS: Mapping[str, type] = {
     "verify": results.Verified,
     "status": results.StatusList,
     "show": Known,
+    "sheet": Known,
+    "diagnose": Execution,
+    "close": results.Closed,
     "kept list": results.KeptList,
+    "kept show": results.KeptShow,
     "kept put-back": results.PutBack,
     "kept drop": results.KeptDrop,
     "kept export": results.Written,
@@ -35,7 +40,9 @@ DOCUMENTS: Mapping[str, type] = {
     "snapshot take": results.SnapshotAnswer,
     "snapshot prove": results.SnapshotAnswer,
     "snapshot adopt": results.SnapshotAnswer,
+    "snapshot record": results.SnapshotAnswer,
     "snapshot list": results.SnapshotList,
+    "snapshot drop": results.SnapshotList,
     "contain": results.Contained,
     "release": results.Contained,
     "copies": results.CopyList,
@@ -50,13 +57,17 @@ DOCUMENTS: Mapping[str, type] = {
     "guard drop": results.GuardDropped,
     "postmortem": results.Written,
     "init": results.Initialised,
+    "demo": results.Demo,
+    "demo --second": results.DemoSecond,
+    "error": results.Failed,
 }
 
 
 def schema_of(name: str) -> Mapping[str, Any]:
-    """The schema of `config` or of a verb; raises `UnknownName` with the names there are.
+    """The schema of `config`, of a verb, or of `error` (any verb that ends with one); raises `UnknownName`
+    with the names there are.
 
-    A verb's document also has `exit`, its exit code.
+    A document also has `exit`, the exit code.
     """
     if name == "config":
         return settings.json_schema()
@@ -69,4 +80,5 @@ def schema_of(name: str) -> Mapping[str, Any]:
         )
     schema = codec.schema(DOCUMENTS[name])
     schema["properties"]["exit"] = {"type": "integer", "description": "The exit code of the command."}
+    schema["required"] = [*schema.get("required", ()), "exit"]
     return schema

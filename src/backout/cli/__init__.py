@@ -9,6 +9,13 @@ from backout.errors import BackoutError
 
 USAGE = 2
 STOPPED = 5
+_USAGE = {
+    "error": "usage",
+    "what": "the command line is not understood; stderr says why",
+    "where": "the command line",
+    "intact": "everything; nothing was done",
+    "next": "backout --help",
+}
 
 
 def command_line(arguments: Sequence[str]) -> int:
@@ -55,5 +62,5 @@ def _ended(ended: SystemExit, *, as_json: bool) -> int:
     if code == USAGE and as_json and not isinstance(ended.__context__, typer.Exit):
         import json
 
-        print(json.dumps({"exit": USAGE, "error": "usage", "next": "backout --help"}))  # noqa: T201
+        print(json.dumps({"exit": USAGE, **_USAGE}))  # noqa: T201
     return code

@@ -52,16 +52,16 @@ def show(
     incident_id = incident_or_only(desk, incident)
     if reveal:
         desk.reveal(incident_id, "kept show")
-    tables = read(desk, incident_id, limit, reveal=reveal)
+    answer = read(desk, incident_id, limit, reveal=reveal)
 
     def screen(style: Style) -> str:
         lines = []
-        for table in tables:
+        for table in answer.tables:
             lines += [style.text(f"{table.table}  {', '.join(table.names)}")]
             lines += [style.text("  " + "  ".join(row)) for row in table.rows]
-        return "\n".join([*lines, f"next: backout kept export {incident_id}"])
+        return "\n".join([*lines, f"next: {answer.next}"])
 
-    emit({"incident": incident_id, "tables": tables}, screen, as_json=as_json)
+    emit(answer, screen, as_json=as_json)
 
 
 @verbs.command()

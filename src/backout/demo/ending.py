@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
+from backout.app.results import Demo
 from backout.demo import reckoning
 from backout.demo.place import command
 from backout.demo.scenes import Stage
@@ -15,33 +16,13 @@ from backout.demo.world import ledger
 PAUSE_LIMIT_MS = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Numbers:
-    """The document of `--json`. Words as in the reference; spans in the unit of their name."""
-
-    seconds: float
-    acknowledged_writes: int
-    lost_writes: int
-    doubled_writes: int
-    values_destroyed_predicted: int
-    values_destroyed: int
-    values_kept: int
-    values_lost: int
-    write_pause_ms: int
-    client_errors: int
-    postmortem: str
-    incident: str
-    contained_after_seconds: float
-    verified: bool
-
-    @property
-    def good(self) -> bool:
-        """Whether the demo showed what it promises."""
-        nothing = self.lost_writes + self.doubled_writes + self.values_lost + self.client_errors
-        return nothing == 0 and self.verified and self.write_pause_ms < PAUSE_LIMIT_MS
+def good(numbers: Demo) -> bool:
+    """Whether the demo showed what it promises."""
+    nothing = numbers.lost_writes + numbers.doubled_writes + numbers.values_lost + numbers.client_errors
+    return nothing == 0 and numbers.verified and numbers.write_pause_ms < PAUSE_LIMIT_MS
 
 
-def reckon(stage: Stage) -> Numbers:
+def reckon(stage: Stage) -> Demo:
     """Read the ledger back and compare; the application has stopped, so nothing moves any more."""
     place, evidence = stage.place, stage.evidence
     written = reckoning.read(place.ledger)
@@ -51,7 +32,7 @@ def reckon(stage: Stage) -> Numbers:
     window = evidence.run_window()
     began = ledger.first_acknowledged(place.ledger) or time.time()
     destroyed = done.values_destroyed if done else 0
-    return Numbers(
+    return Demo(
         seconds=round(time.time() - began, 1),
         acknowledged_writes=written.acknowledged,
         lost_writes=found.lost_writes,
@@ -75,7 +56,7 @@ def _page(directory: Path, incident: str) -> Path:
     return pages[-1] if pages else directory / f"{incident}.html"
 
 
-def show(stage: Stage, numbers: Numbers) -> None:
+def show(stage: Stage, numbers: Demo) -> None:
     """The last screen."""
     screen = stage.screen
     screen.chapter("The ledger read back: a file of the application, outside the database")
@@ -96,12 +77,12 @@ def show(stage: Stage, numbers: Numbers) -> None:
     )
     for name, value, remark in rows:
         screen.said(f"  {name:<20} {value:>9}  {remark}".rstrip())
-    verdict = "nothing was lost" if numbers.good else "this demo FAILED its own promise"
+    verdict = "nothing was lost" if good(numbers) else "this demo FAILED its own promise"
     screen.said(f"{verdict}; the postmortem is a page to open in a browser:")
     print(numbers.postmortem, file=screen.out)
     print(f"next: {command('--second')}", file=screen.out, flush=True)
 
 
-def document(numbers: Numbers, exit_code: int) -> str:
+def document(numbers: Demo, exit_code: int) -> str:
     """The one document of `--json`."""
     return json.dumps({"exit": exit_code, **asdict(numbers)})

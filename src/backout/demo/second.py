@@ -10,6 +10,7 @@ import json
 import time
 from dataclasses import asdict, dataclass
 
+from backout.app.results import DemoSecond
 from backout.demo import evidence, place
 from backout.demo.screen import Screen
 from backout.demo.story import Wishes, check
@@ -37,23 +38,9 @@ expect = ">= 1000"
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Counted:
-    """The document of `--json`."""
-
-    seconds: float
-    rows: int
-    values_kept: int
-    names_without_backout: int
-    """Rows with a name right after the down: what a tool that keeps nothing leaves."""
-    names_back: int
-    """Rows whose name is again exactly what the application last wrote."""
-    incident: str
-
-    @property
-    def good(self) -> bool:
-        """Whether every value came back onto its row."""
-        return self.rows == self.values_kept == self.names_back == ROWS + INSERTED
+def good(counted: DemoSecond) -> bool:
+    """Whether every value came back onto its row."""
+    return counted.rows == counted.values_kept == counted.names_back == ROWS + INSERTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +76,7 @@ def tell(wishes: Wishes) -> int:
     return _end(screen, counted, wishes.as_json)
 
 
-def _rescue(where: place.Place, screen: Screen, pause: bool, began: float) -> Counted:
+def _rescue(where: place.Place, screen: Screen, pause: bool, began: float) -> DemoSecond:
     server = production.start(where)
     try:
         typist = Typist(where, Processes(where.processes), screen)
@@ -120,7 +107,7 @@ def _bad_night(stage: _Stage) -> dict[int, str]:
     return stage.names("first_name")
 
 
-def _way_back(stage: _Stage, incident: str, wanted: dict[int, str], began: float) -> Counted:
+def _way_back(stage: _Stage, incident: str, wanted: dict[int, str], began: float) -> DemoSecond:
     typist = stage.typist
     stage.chapter("What would the down destroy, and what does it not give back?")
     typist.verb("propose", incident, expect=(0, 4))
@@ -143,14 +130,14 @@ def _way_back(stage: _Stage, incident: str, wanted: dict[int, str], began: float
             intact="the demo's own server and files",
             next=place.command("--second"),
         )
-    return Counted(round(time.time() - began, 1), len(wanted), done.values_kept, without, back, incident)
+    return DemoSecond(round(time.time() - began, 1), len(wanted), done.values_kept, without, back, incident)
 
 
-def _end(screen: Screen, counted: Counted, as_json: bool) -> int:
+def _end(screen: Screen, counted: DemoSecond, as_json: bool) -> int:
     screen.chapter(f"{counted.names_back:,} of {counted.rows:,} names are what the application last wrote")
     screen.said(f"  kept {counted.values_kept:,}, left by the down alone {counted.names_without_backout:,}")
     screen.said("next: nothing")
-    code = 0 if counted.good else 1
+    code = 0 if good(counted) else 1
     if as_json:
         print(json.dumps({"exit": code, **asdict(counted)}), flush=True)  # noqa: T201
     return code

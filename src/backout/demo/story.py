@@ -150,7 +150,7 @@ def _play(stage: Stage, wishes: Wishes) -> int:
     ending.show(stage, numbers)
     stage.progress.finished = True
     stage.progress.save()
-    code = 0 if numbers.good else 1
+    code = 0 if ending.good(numbers) else 1
     if wishes.as_json:
         print(ending.document(numbers, code), flush=True)  # noqa: T201
     return code
