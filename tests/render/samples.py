@@ -222,7 +222,7 @@ OPTIONS = (
         3_551,
         0.240,
         118.0,
-        would_change="A would change to B if the down failed or locked longer than 2 s.",
+        would_change="A would be refused if the down failed, or held its lock longer than 1 s.",
     ),
     Option(Strategy.B, Verdict.NOT_EXECUTABLE, "", None, None, None, None, "no copy"),
     Option(

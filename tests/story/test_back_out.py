@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
 from backout.app import incidents
@@ -9,6 +11,8 @@ from backout.errors import ApprovalVoid, ConfigurationError, Refused, Waiting
 from backout.model.execution import Outcome
 from backout.model.loss import Basis, DestroyedBy
 from backout.model.plan import Verdict
+from backout.render.layout import Style
+from backout.render.screens import propose_screen
 from tests.story.harness import World, apply_names, names_world
 
 LOST_BY_UP = ("users.full_name",)
@@ -122,6 +126,25 @@ def test_a_healthy_additive_migration_is_recommended(heroes: World):
     ran = incidents.run(heroes.desk(), incident, {}, 0)
     assert (ran.execution.values_destroyed, ran.execution.values_kept) == (10, 10)
     assert all(check.good for check in ran.verification.checks)
+
+
+def test_the_screen_of_a_real_proposal_says_each_thing_once_and_whole(heroes16: World):
+    names_world(heroes16)
+    up = "ALTER TABLE users ADD COLUMN source text;"
+    heroes16.migration("20240201000000_first_name", up, "ALTER TABLE users DROP COLUMN source;")
+    heroes16.applied("20240201000000", up)
+    found = incidents.propose(heroes16.desk(), heroes16.open())
+    told = propose_screen(
+        *(found.incident, found.triage, found.proposals, found.rehearsals, dict(found.digests)),
+        style=Style(width=200),
+        now=datetime.now(UTC),
+        snapshot=found.snapshot,
+    )
+    assert "\nA would be refused if the down failed, or held its lock longer than 1 s.\n" in told
+    (line,) = [line for line in told.splitlines() if "not measured:" in line]
+    assert line.count("sequence") == 1  # users has one
+    things = line.split(": ", 1)[1].split("; ")
+    assert len(things) == len(set(things)) == 3
 
 
 def test_running_twice_does_nothing_twice(names: World):

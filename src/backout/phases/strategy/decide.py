@@ -113,9 +113,15 @@ def _rehearsed(strategy: Strategy, rehearsed: Rehearsal | None, budgets: Budgets
     )
     verdict, reason = _judge(rehearsed, budgets)
     what = "the down" if strategy is Strategy.A else "it"
-    held = f"held its lock longer than {budgets.lock_hold:g} s"
-    change = f"{strategy.value} would be refused if {what} failed, or {held}."
+    change = f"{strategy.value} would be refused if {what} failed, or {_limits(budgets)}."
     return Option(strategy, verdict, reason, *figures, would_change=change)
+
+
+def _limits(budgets: Budgets) -> str:
+    held = f"held its lock longer than {budgets.lock_hold:g} s"
+    if budgets.disk_bytes is None:
+        return held
+    return f"{held}, or needed more than {budgets.disk_bytes:,} bytes of disk"
 
 
 _NO_FIGURES = (None, None, None, None)
