@@ -171,6 +171,15 @@ def test_run_done_counts_what_was_destroyed_kept_and_lost():
         )
 
     assert_golden("run", draw)
+    again = run_screen(
+        samples.EXECUTION,
+        samples.VERIFIED,
+        None,
+        style=Style(),
+        next="backout verify inc-3k9d --watch 30m",
+        again=True,
+    )
+    assert "nobody watches" in again
 
 
 def test_run_done_with_an_unknown_check_is_backed_out_and_exit_1():

@@ -7,8 +7,10 @@ from datetime import UTC, datetime
 import pytest
 
 from backout.app import incidents
+from backout.cli import command_line
 from backout.errors import ApprovalVoid, ConfigurationError, Refused, Waiting
 from backout.model.execution import Outcome
+from backout.model.journal import EntryKind
 from backout.model.loss import Basis, DestroyedBy
 from backout.model.plan import Verdict
 from backout.render.layout import Style
@@ -156,3 +158,31 @@ def test_running_twice_does_nothing_twice(names: World):
     assert again.execution == first.execution
     with pytest.raises(Refused, match="already backed out"):
         incidents.propose(names.desk(), incident)
+
+
+def test_after_the_end_run_says_so_and_begins_no_watch(names: World, capsys: pytest.CaptureFixture[str]):
+    incident = names.open()
+    incidents.propose(names.desk(), incident)
+    names.approve(incident, strategy="A", accepts=LOST_BY_UP)
+    incidents.run(names.desk(), incident, {}, 1)
+    for words in (("run",), ("run", "--watch", "30m"), ("resume",)):  # production: half an hour by default
+        code, document, err = names.cli(capsys, words[0], incident, *words[1:])
+        assert (code, document["outcome"], document["again"]) == (0, "backed_out", True), err
+        assert (document["watch"], document["next"]) == (None, f"backout verify {incident} --watch 30m")
+    assert command_line(["run", incident, "--config", str(names.root / "backout.toml")]) == 0
+    told = capsys.readouterr().out
+    assert "The old schema is live." in told
+    assert "nothing was done now, and nobody watches" in told
+
+
+def test_a_watch_whose_process_died_is_resumed(names: World):
+    incident = names.open()
+    incidents.propose(names.desk(), incident)
+    names.approve(incident, strategy="A", accepts=LOST_BY_UP)
+    incidents.run(names.desk(), incident, {}, 0)
+    names.desk().record(incident, EntryKind.STARTED, "watch.1.ended", {})  # and then kill -9
+    assert incidents.run(names.desk(), incident, {}, 1).watch is None
+    resumed = incidents.resume(names.desk(), incident, 1)
+    assert resumed.watch is not None
+    assert not resumed.again
+    assert incidents.resume(names.desk(), incident, 1).again

@@ -111,8 +111,29 @@ def proposed(desk: Desk, incident: Incident, next_command: str) -> Proposed:
 
 
 def run(desk: Desk, incident_id: str, go: Mapping[str, str], watch_seconds: float | None) -> Ran:
-    """Carry out what was approved; `watch_seconds` None = the default of the environment."""
+    """Carry out what was approved; `watch_seconds` None = the default of the environment. Typed again after
+    the end it does nothing, and watches no more."""
     incident = desk.incident(incident_id)
+    return _ended(desk, incident) or _advance(desk, incident, go, watch_seconds)
+
+
+def _ended(desk: Desk, incident: Incident) -> Ran | None:
+    """The answer of a back-out that came to its end; None while something is left to do, and be it the
+    resolution that nobody was told."""
+    done = desk.result(incident.id, "execution.down", Execution)
+    checks = desk.result(incident.id, "verification.checks", Verification)
+    told = any(e.key.endswith("communication.resolution") for e in desk.app.journal.read(incident.id))
+    if done is None or checks is None or not told or done.outcome is not Outcome.BACKED_OUT:
+        return None
+    if executed_proposal(desk, incident.id, done).lists_after:
+        following = _after(incident.id, done, checks)
+    else:
+        following = f"backout verify {incident.id} --watch 30m"
+    repaired = desk.result(incident.id, "lost_writes.repair", RepairDone)
+    return Ran(incident.id, done.outcome.value, done, checks, None, following, repaired, again=True)
+
+
+def _advance(desk: Desk, incident: Incident, go: Mapping[str, str], watch_seconds: float | None) -> Ran:
     world = desk.app.world(incident.target)
     with lock.worker(desk.app.state, "run", desk.actor):
         proposals = desk.result(incident.id, "strategy.propose", Proposals)
@@ -156,7 +177,15 @@ def resume(desk: Desk, incident_id: str, watch_seconds: float | None) -> Ran:
             intact="everything",
             next=f"backout status {incident.id}",
         )
+    if _watch_was_cut(desk, incident.id):
+        return _advance(desk, incident, {}, watch_seconds)
     return run(desk, incident.id, {}, watch_seconds)
+
+
+def _watch_was_cut(desk: Desk, incident_id: str) -> bool:
+    """Whether the newest watch was begun and has not ended: its process is gone."""
+    watches = [e for e in desk.app.journal.read(incident_id) if e.key.startswith("watch.")]
+    return bool(watches) and watches[-1].kind is EntryKind.STARTED
 
 
 def verify(desk: Desk, incident_id: str, watch_seconds: float) -> Verified:

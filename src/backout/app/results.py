@@ -65,6 +65,8 @@ class Ran:
     next: str
     repaired: RepairDone | None = None
     """Strategy D: what came back after the down."""
+    again: bool = False
+    """It had come to its end before: nothing was done now, and nobody watches."""
 
 
 @dataclass(frozen=True, slots=True)

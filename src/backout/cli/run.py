@@ -67,12 +67,11 @@ def _done(answer: Ran, as_json: bool) -> None:
     emit(
         answer,
         lambda style: run_screen(
-            answer.execution,
-            answer.verification,
-            answer.watch,
+            *(answer.execution, answer.verification, answer.watch),
             style=style,
             next=answer.next,
             repaired=answer.repaired,
+            again=answer.again,
         ),
         as_json=as_json,
         exit_code=0 if good else 1,

@@ -13,6 +13,7 @@ from backout.render import words
 from backout.render.layout import State, Step, Style, checks, hanging, page, steps, tally
 from backout.render.screens.watch import watch_lines
 
+_AGAIN = "That was before: nothing was done now, and nobody watches. `verify --watch` watches again."
 _WAYS_OUT = {strategy.value: strategy for strategy in (Strategy.F_CLEAN, Strategy.F_FINISH)}
 
 
@@ -26,14 +27,17 @@ def screen(
     now: datetime | None = None,
     rehearsal: Rehearsal | None = None,
     repaired: RepairDone | None = None,
+    again: bool = False,
 ) -> str:
-    """What was done and whether it holds; checks that did not pass are shown one by one."""
+    """What was done and whether it holds; checks that did not pass are shown one by one. `again`: it was
+    typed once more after the end."""
     repair = [_repair(repaired)] if repaired else []
     lines = steps([_down(done, rehearsal), *repair, _verify(verification)], style)
     lines += checks(_not_passed(verification.checks), style)
     lines += hanging("", counted(done), style)
     lines += hanging("", brought_back(repaired), style) if repaired else []
     lines += hanging("", ended(done, now), style)
+    lines += hanging("", _AGAIN, style) if again else []
     lines += watch_lines(watch, style, now) if watch else []
     if not all_good(verification.checks):
         lines += tally(verification.checks, style)
