@@ -112,6 +112,10 @@ def test_an_edited_down_kills_the_approval(names: World):
     file.write_text(file.read_text() + "DROP TABLE users;\n")
     with pytest.raises(ApprovalVoid, match="sha differs"):
         incidents.run(names.desk(), incident, {}, 0)
+    file.write_text(file.read_text().removesuffix("DROP TABLE users;\n") + "SELECT 1;\n")
+    incidents.propose(names.desk(), incident)  # the new round knows the file as it is now
+    names.approve(incident, strategy="A", accepts=LOST_BY_UP)
+    assert incidents.run(names.desk(), incident, {}, 0).execution.outcome is Outcome.BACKED_OUT
 
 
 def test_a_healthy_additive_migration_is_recommended(heroes: World):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from backout.app import copies, lock
 from backout.app.desk import Desk
 from backout.app.results import Exercise
+from backout.phases.strategy import candidates
 from backout.runbooks.rehearse import rehearse as story
 
 
@@ -18,4 +19,8 @@ def rehearse(desk: Desk, target: str | None, last: int, migrations: tuple[str, .
         )
         found, proven, rehearsals, proposals = story(desk.story(exercise.id), world, exercise)
         copies.give_up(desk, exercise.id, name)
-    return Exercise(exercise.id, found, rehearsals, proposals, "nothing", proven.snapshot, world.environment)
+    return Exercise(
+        *(exercise.id, found, rehearsals, proposals),
+        candidates.put_back(found, str(world.project)) or "nothing",
+        *(proven.snapshot, world.environment),
+    )

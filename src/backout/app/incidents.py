@@ -21,7 +21,9 @@ from backout.model.repair import RepairDone
 from backout.model.triage import Triage
 from backout.phases.execution.hold import behind_the_down
 from backout.phases.snapshot.facts import Proven
+from backout.phases.strategy import candidates
 from backout.records import codec
+from backout.render.screens.propose import next_command
 from backout.runbooks.back_out import back_out
 from backout.runbooks.watch import verify_again, watch
 
@@ -75,8 +77,8 @@ def propose(desk: Desk, incident_id: str) -> Proposed:
         desk.signal(incident.id, "propose", {})
         try:
             back_out(desk.story(incident.id), desk.app.world(incident.target), incident)
-        except Waiting as waiting:
-            return proposed(desk, incident, waiting.next)
+        except Waiting:
+            return proposed(desk, incident)
     raise AssertionError("a story without the word to go cannot have ended")
 
 
@@ -91,12 +93,13 @@ def _refuse_if_backed_out(desk: Desk, incident: Incident) -> None:
         )
 
 
-def proposed(desk: Desk, incident: Incident, next_command: str) -> Proposed:
-    """The newest round's proposals with their evidence."""
+def proposed(desk: Desk, incident: Incident) -> Proposed:
+    """The newest round's proposals with their evidence. A file that only git has is put back first."""
     proven = desk.newest(incident.id, ("snapshot.widened", "snapshot.proven"), Proven)
     assert proven is not None
     found = desk.need(incident.id, "triage.find", Triage)
     proposals = desk.need(incident.id, "strategy.propose", Proposals)
+    first = candidates.put_back(found, str(desk.app.world(incident.target).project))
     rehearsals = [
         desk.newest(incident.id, (f"rehearsal.{s.value}.widened", f"rehearsal.{s.value}"), Rehearsal)
         for s in Strategy
@@ -106,7 +109,7 @@ def proposed(desk: Desk, incident: Incident, next_command: str) -> Proposed:
         tuple(r for r in rehearsals if r is not None),
         proposals,
         tuple((p.strategy.value, codec.digest(p)) for p in proposals.proposals),
-        next_command,
+        f"{first} && backout propose {incident.id}" if first else next_command(incident.id, proposals),
     )
 
 

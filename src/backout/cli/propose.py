@@ -45,6 +45,7 @@ def propose(
             style=style,
             now=now(),
             snapshot=answer.snapshot,
+            next=answer.next,
         ),
         as_json=as_json,
         exit_code=WAITS,

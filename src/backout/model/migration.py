@@ -40,6 +40,8 @@ class MigrationFile:
     found_in: FoundIn = FoundIn.WORKTREE
     origin: str = ""
     """For a file from the git history: the commit that still had it; else empty."""
+    origins: tuple[str, ...] = ()
+    """The same for each of `paths`: the files of a pair may have gone in different commits."""
     author: str = ""
     header: str = ""
     """The first comment of the file (owner, backup id, impact), at most a few lines."""

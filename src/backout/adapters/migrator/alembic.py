@@ -8,7 +8,7 @@ import os
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -160,7 +160,8 @@ class Alembic:
         if found is None:
             return None
         revision, kept = found
-        return alembic_scripts.described(revision, {Path(kept.path).name: kept.author}, kept.commit)
+        described = alembic_scripts.described(revision, {Path(kept.path).name: kept.author}, kept.commit)
+        return replace(described, origins=(kept.commit,))
 
     def _from_git(self, name: str) -> tuple[Revision, git_history.Kept] | None:
         project = self._asked.project

@@ -86,6 +86,12 @@ def find(project: Path, patterns: Sequence[str], containing: str = "") -> tuple[
     return tuple(sorted((kept for kept in found if kept is not None), key=lambda kept: kept.path))
 
 
+def commits(kept: Sequence[Kept], paths: Sequence[str]) -> tuple[str, ...]:
+    """For each of these paths the commit that still has it."""
+    by_path = {one.path: one.commit for one in kept}
+    return tuple(by_path[path] for path in paths)
+
+
 def _entries(log: str) -> list[tuple[str, str, str, str]]:
     entries = []
     for block in log.split("\x01")[1:]:

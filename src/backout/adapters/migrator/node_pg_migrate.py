@@ -7,6 +7,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -119,9 +120,10 @@ class NodePgMigrate:
         if not kept:
             return None
         contents = {Path(k.path).name: k.content for k in kept}
-        return node_files.describe(
+        found = node_files.describe(
             name, tuple(k.path for k in kept), contents, kept[0].author, kept[0].commit
         )
+        return replace(found, origins=git_history.commits(kept, found.paths))
 
     def redirect(self, endpoint: Endpoint, directory: Path) -> ToolEnvironment:
         """Point the tool at the endpoint: the variable that it reads beats every configuration file.

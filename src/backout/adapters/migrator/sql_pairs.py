@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -107,7 +108,8 @@ class SqlPairs:
         contents = {Path(k.path).name: k.content for k in wanted}
         script = sql_files.script_from(name, tuple(k.path for k in wanted), contents, layout)
         authors = {Path(k.path).name: k.author for k in wanted}
-        return sql_files.described(script, authors, wanted[0].commit)
+        found = sql_files.described(script, authors, wanted[0].commit)
+        return replace(found, origins=git_history.commits(wanted, found.paths))
 
     def redirect(self, endpoint: Endpoint, directory: Path) -> ToolEnvironment:
         """Nothing to point: the session is ours and goes to the endpoint by construction."""

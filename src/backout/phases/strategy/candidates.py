@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from backout.model.migration import DownKind, FoundIn, MigrationFile
 from backout.model.plan import Plan, Strategy
 from backout.model.triage import Triage
@@ -31,9 +33,28 @@ def why_not(found: Triage) -> str:
     return ""
 
 
+def put_back(found: Triage, project: str) -> str:
+    """The command line that writes back what only the git history has, for any directory it is typed in;
+    empty when nothing is there or something is nowhere."""
+    gone = [file for file in found.files if file.found_in is not FoundIn.WORKTREE]
+    if any(file.found_in is not FoundIn.GIT_HISTORY for file in gone):
+        return ""
+    return " && ".join(
+        _write_back(project, path, commit)
+        for file in gone
+        for path, commit in zip(file.paths, file.origins, strict=True)
+    )
+
+
+def _write_back(project: str, path: str, commit: str) -> str:
+    place = f"{project}/{path}"
+    folder = shlex.quote(place.rpartition("/")[0])
+    shown = f"git -C {shlex.quote(project)} show {shlex.quote(f'{commit}:./{path}')}"
+    return f"mkdir -p {folder} && {shown} > {shlex.quote(place)}"
+
+
 def _where(file: MigrationFile) -> str:
     """The file is not on disk (the image was rolled back): where it was found, and how to put it back."""
     if file.found_in is FoundIn.GIT_HISTORY and file.paths:
-        path = file.paths[0]
-        return f"{file.name} is only in the git history: git show {file.origin}:./{path} > {path}"
+        return f"{file.name} is only in the git history, in commit {file.origin[:12]}: put it back first"
     return f"the file of {file.name} is nowhere: not on disk and not in the git history"

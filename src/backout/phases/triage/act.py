@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from backout.errors import BackoutError
 from backout.model.incident import Incident
 from backout.model.migration import History
@@ -14,16 +16,28 @@ from backout.postgres import activity
 
 
 def find(run: Run, world: World, incident: Incident) -> Triage:
-    """Triage, once an incident: a later round knows it already, unless nothing could be captured."""
+    """Triage. A later round knows it already, unless nothing could be captured, or a file of the migrations
+    came back or was edited since."""
     earlier = run.earlier("triage.find", Triage)
     known = None if earlier is not None and earlier.uncaptured else earlier
 
     def look(attempt: Attempt) -> Triage:
         again = f"backout open --target {world.target}"
         with activity.naming_holders(lambda: world.databases.observe(attempt.name), world.target, again):
-            return known or _find(run, world, incident, attempt)
+            if known is None:
+                return _find(run, world, incident, attempt)
+            if _same_files(world, known):
+                return known
+            # the same migrations as before: what came to the history since must not be taken for them
+            asked = tuple(name for name in known.offending if name not in known.collateral)
+            return _find(run, world, replace(incident, migrations=asked, last=0), attempt)
 
     return run.step("triage.find", Triage, look)
+
+
+def _same_files(world: World, known: Triage) -> bool:
+    names = [file.name for file in known.files]
+    return gather.files_of(world, names, world.migrator.files()) == known.files
 
 
 def _find(run: Run, world: World, incident: Incident, attempt: Attempt) -> Triage:

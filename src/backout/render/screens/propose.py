@@ -42,7 +42,7 @@ def screen(
     lines += _scope(chosen, triage, style) if chosen else []
     for proposal in proposals.proposals:
         lines += _signature(proposal, digests[proposal.strategy.value], style, now)
-    return page(lines, next or _next(incident, proposals, chosen), style)
+    return page(lines, next or next_command(incident.id, proposals), style)
 
 
 def shown_proposal(proposals: Proposals) -> Proposal | None:
@@ -175,9 +175,11 @@ def _signature(proposal: Proposal, digest: str, style: Style, now: datetime) -> 
     return lines
 
 
-def _next(incident: Incident, proposals: Proposals, chosen: Proposal | None) -> str:
+def next_command(incident_id: str, proposals: Proposals) -> str:
+    """Approve what is shown, by name where it is not recommended; by hand where nothing can be chosen."""
+    chosen = shown_proposal(proposals)
     if chosen is None:
-        return f"backout sheet {incident.id}"
+        return f"backout sheet {incident_id}"
     if chosen.strategy.value == proposals.recommended and not chosen.accept_by_name:
-        return f"backout approve {incident.id}"
-    return f"backout approve {incident.id} --strategy {chosen.strategy.value}"
+        return f"backout approve {incident_id}"
+    return f"backout approve {incident_id} --strategy {chosen.strategy.value}"
