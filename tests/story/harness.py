@@ -21,7 +21,7 @@ from backout.cli import command_line
 from backout.engine.journals import SqliteJournal
 from backout.model.journal import Entry
 from backout.testing.servers import RealServer
-from tests import documents
+from tests import commands, documents
 
 PEOPLE = {"jonas.lind": "sre", "priya.raman": "owner"}
 
@@ -160,6 +160,7 @@ class World:
         document = json.loads(captured.out)
         assert document["exit"] == code
         documents.assert_fits(document, documents.verb_of(arguments))
+        assert commands.dead(str(document.get("next", ""))) == []
         return code, document, captured.err
 
 

@@ -19,7 +19,7 @@ def contain(desk: Desk, incident_id: str, job: Job) -> Contained:
             f"{job.name} is already contained",
             where=incident.target,
             intact="everything; nothing was done",
-            next=f"backout release {incident.id} {job.name}",
+            next=f"backout release {incident.id} --name {job.name}",
         )
     done = story.contain(desk.story(incident.id, next_prefix(desk, incident.id, "contain")), job)
     following = f"backout propose {incident.id}"

@@ -153,8 +153,8 @@ def ask(desk: Desk, incident_id: str, number: int, take: str, column: str, value
         f"  {name}: {what or f'{column} gets the value that you give'}\n"
     )
     option = f"--take {take}" if take else f"--set {column}"
-    again = f"backout parked resolve {incident.id} {number} {option} --as NAME"
-    return ToResolve(incident, number, take, column, value, message, again)
+    again = f"backout parked resolve {incident.id} {number}"
+    return ToResolve(incident, number, take, column, value, message, f"{again} {option} --as NAME")
 
 
 def resolve(desk: Desk, asked: ToResolve, person: str, how: How) -> ParkedDone:

@@ -49,7 +49,7 @@ def load(kind: type[T], document: Mapping[str, Any]) -> T:
             f"the journal holds a {document.get('type')} where this version expects a {type_name(kind)}",
             where="the journal",
             intact="everything; the journal was only read",
-            next="use the version of backout that began this incident, or type: backout propose",
+            next="go on with the version that began this incident, or type: backout propose",
         )
     return load_plain(kind, document["data"])
 
@@ -65,7 +65,7 @@ def load_plain(kind: type[T], data: object) -> T:
             f"a recorded {type_name(kind)} does not fit this version: {path}: {first['msg']}",
             where="the journal",
             intact="everything; the journal was only read",
-            next="use the version of backout that began this incident, or type: backout propose",
+            next="go on with the version that began this incident, or type: backout propose",
         ) from None
     return result
 

@@ -229,7 +229,7 @@ def _history(known: Known, statements: Sequence[str]) -> list[str]:
 
 def _list_kept(known: Known) -> tuple[str, Sequence[str]]:
     return (
-        "What is kept, and where; a missing table means that backout kept nothing.",
+        "What is kept, and where; a missing table means that nothing was kept.",
         _psql(
             known,
             [

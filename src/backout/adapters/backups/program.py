@@ -33,7 +33,7 @@ class Program:
                 f"{self.name} is not on this machine",
                 where="this machine",
                 intact="everything",
-                next=f"apt-get install {self.name}, or run backout where the backups are",
+                next=f"apt-get install {self.name}, or work where the backups are",
             )
         done = servers.run_program([self.path, *self.arguments, *more], timeout=_SECONDS)
         if done.returncode != 0:

@@ -199,7 +199,7 @@ def needed(found: Iterable[Script], version: str, half: str) -> tuple[Script, Ha
             f"migration {version} has {missing}",
             where="the migrations directory",
             intact="everything; no statement was sent",
-            next="bring its file back (backout show names the commit that still has it), then run again",
+            next="bring its file back, then: backout doctor",
         )
     refuse_psql(script, wanted)
     return script, wanted

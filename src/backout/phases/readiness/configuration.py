@@ -91,7 +91,7 @@ def _one_line(text: str) -> str:
 
 
 def _head(draft: Draft) -> Iterator[str]:
-    yield "# How this database is backed out of a bad migration. Written by backout init from what it saw;"
+    yield "# How this database is backed out of a bad migration. Written by `backout init` from what it saw;"
     yield "# change any line, then: backout doctor. All keys: backout schema config"
     yield ""
     yield _table(draft)

@@ -80,7 +80,7 @@ def _privileges(seen: Ownership, role: str) -> Check:
     if seen.large_objects:
         problems.append(f"{seen.large_objects} large objects belong to other roles: a dump would stop")
     if problems:
-        mend = "backout doctor --can prints the grants"
+        mend = "the grants are printed by: backout doctor --can"
         return Check("privileges", CheckState.WARN, f"{role}: {'; '.join(problems)}", mend)
     return Check("privileges", CheckState.PASS, f"{role} may change all of {seen.tables} tables")
 
@@ -161,7 +161,7 @@ def _indexes(names: tuple[str, ...]) -> Check:
     if not names:
         return Check("indexes", CheckState.PASS, "all valid")
     detail = f"{some(names)} invalid: a migration stopped half way, or a build is going on"
-    return Check("indexes", CheckState.WARN, detail, "backout open shows what it belongs to")
+    return Check("indexes", CheckState.WARN, detail, "what it belongs to is shown by: backout open")
 
 
 def _leftovers(seen: ServerFacts) -> Check:

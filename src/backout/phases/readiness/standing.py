@@ -85,7 +85,7 @@ def _solo(name: str, people: Sequence[Person]) -> Check:
 def validation_check(plan: ValidationPlan) -> Check:
     """An empty plan closes the gate."""
     if not plan.checks:
-        mend = "write [target.NAME.checks.X] tables; backout init shows how"
+        mend = "write [target.NAME.checks.X] tables; how is shown by: backout init"
         return Check("validation", CheckState.FAIL, "the validation plan is empty: the gate stays shut", mend)
     http = any(check.kind is CheckKind.HTTP for check in plan.checks)
     rest = "" if http else ", none of them asks the application (http)"

@@ -14,5 +14,5 @@ def screen(name: str, state: str, detail: str, *, style: Style, next: str) -> st
     """
     lines = steps([Step(_STATES.get(state, State.UNKNOWN), state, f"{name}: {detail}")], style)
     if state == "contained":
-        lines.append("It stands on backout status until it is released.")
+        lines.append("It stands on `backout status` until it is released.")
     return page(lines, next, style)
