@@ -43,6 +43,9 @@ class Reason(StrEnum):
     NOT_CONVERTIBLE = "the value cannot be turned back into the old form"
     NO_DEFAULT = "no value for a column that must not be empty"
     CANNOT_APPLY = "the database refused the row"
+    NO_PLACE = "the old schema has no place for it"
+    NO_KEY = "rows of this table have no key"
+    TRUNCATED = "the application emptied the table"
     NEWER = "newer than the snapshot: what the migration took from it is not in there"
     CHANGES_TOO_FAST = "the row changed faster than it could be repaired"
 
