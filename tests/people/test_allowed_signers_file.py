@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,7 @@ def test_both_ends_of_the_validity_count() -> None:
             "cannot approve",
         ),
     ],
+    ids=count(),  # the key is made anew in every process, and a name has to be the same in all of them
 )
 def test_a_wrong_line_is_named(line: str, because: str) -> None:
     with pytest.raises(ConfigurationError) as caught:

@@ -71,9 +71,9 @@ class Source:
     migrated: str
     """Database: just after it, and brought to the schema of the live database."""
     exact: bool
-    """Nothing was committed between `before` and the migration."""
+    """Nothing was committed between `before` and the migration's commit."""
     stale_transactions: int | None
-    """Else how many at most; None = nobody can know."""
+    """Else how many at most before it began; None = nobody can know."""
     failure: str = ""
     before_instance: str = ""
     """Restored cluster that holds `before`; empty = the scratch server. Then both are clusters, and share
@@ -90,6 +90,8 @@ class Source:
         """How every value from here is marked when it is not exact."""
         if self.exact:
             return ""
+        if self.stale_transactions == 0:
+            return f"as of {self.as_of}; what others committed while the migration ran is not in it"
         number = "an unknown number of" if self.stale_transactions is None else f"{self.stale_transactions:,}"
         return f"as of {self.as_of}, up to {number} transactions stale"
 

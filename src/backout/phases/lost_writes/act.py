@@ -99,7 +99,9 @@ def _from_snapshot(run: Run, world: World, found: Triage, before: BeforeUp, name
     # An adopted backup came without its owners: there the tool acts as the owner of the copy.
     role = found.identity.role if before.transactions else ""
     stage = Stage(world, server_of(world, before.database), before.database, role, name)
-    exact, stale = decide.gap(before.transactions, found.committed.xid)
+    stale = decide.gap(before.transactions, found.committed.xid)
+    with world.databases.observe(name) as production:
+        exact = stale == 0 and rights.ran_alone(production, found.committed.xid)
     ready = _up_to_the_migration(stage, found)
     migrated = replace(stage, copy=ready).make("m", COPY_LEASE)
     count = len(found.offending)

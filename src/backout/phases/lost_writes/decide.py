@@ -128,20 +128,18 @@ def _is_destroyed(loss: Loss) -> bool:
     return loss.by is DestroyedBy.UP and bool(loss.values.count or loss.rows.count)
 
 
-def gap(snapshot: str, xid: str | None) -> tuple[bool, int | None]:
-    """(nothing was committed in between, else at most how many transactions) between a dump's transaction
-    snapshot (`xmin:xmax:xip`) and the migration's transaction.
+def gap(snapshot: str, xid: str | None) -> int | None:
+    """At most how many transactions committed between a dump's transaction snapshot (`xmin:xmax:xip`) and the
+    begin of the migration's; None = nobody can know.
 
     Each xid from xmax on, and each one in the list of those in progress, may have committed in between; none
     of them is known to have written what the migration destroyed, so the count is an upper bound.
     """
     parts = snapshot.split(":")
     if xid is None or len(parts) != 3:
-        return False, None
+        return None
     running = [one for one in parts[2].split(",") if one]
-    between = (int(xid) - int(parts[1])) % 2**32
-    count = between + len(running)
-    return count == 0, count
+    return (int(xid) - int(parts[1])) % 2**32 + len(running)
 
 
 def reached(repaired: Repaired) -> bool:

@@ -10,6 +10,9 @@ from backout.model.repair import RepairTable
 from backout.postgres.connect import Session
 from backout.postgres.names import qualified
 
+_LOOKED_AT = 100_000
+"""Transactions after a migration whose commit times are compared with its own."""
+
 
 def may_quiet_triggers(session: Session) -> bool:
     """Whether the role may set `session_replication_role` (superuser, or granted from 15 on): then triggers
@@ -30,6 +33,33 @@ def horizon(session: Session) -> str:
     ).fetchone()
     assert row is not None
     return str(int(row[0]))
+
+
+def ran_alone(session: Session, xid: str | None) -> bool:
+    """Whether it is sure that no transaction that began after this one committed before it did.
+
+    Sure is: none has begun since; or the server keeps commit timestamps, and none of those that began before
+    it had committed has an earlier one.
+    """
+    if xid is None:
+        return False
+    row = session.execute(
+        """SELECT (pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::text::numeric
+                   - %s::numeric)::bigint %% 4294967296,
+                  pg_catalog.current_setting('track_commit_timestamp')""",
+        (xid,),
+    ).fetchone()
+    assert row is not None
+    later, kept = int(row[0]) - 1, row[1] == "on"
+    if later == 0 or not kept:
+        return later == 0
+    earlier = session.execute(
+        """SELECT count(*) FROM pg_catalog.generate_series(1, %s) i
+           WHERE pg_catalog.pg_xact_commit_timestamp(((%s::bigint + i) %% 4294967296)::text::xid)
+                 <= pg_catalog.pg_xact_commit_timestamp(%s::text::xid)""",
+        (min(later, _LOOKED_AT), int(xid), xid),
+    ).fetchone()
+    return earlier == (0,)
 
 
 def triggers_of(session: Session, tables: list[RepairTable]) -> tuple[str, ...]:
