@@ -104,6 +104,7 @@ def production(major: int, settings: dict[str, str] | None = None) -> Iterator[P
         "archive_command": f"cp %p {base}/archive/%f",
         "wal_level": "replica",
         "full_page_writes": "on",  # a base backup of a standby asks for it
+        "synchronous_commit": "on",  # else a commit is acknowledged before its WAL can be read
         "min_wal_size": "80MB",
         "max_wal_size": "1GB",
         **(settings or {}),

@@ -85,7 +85,8 @@ def find_first_bad(
     and what else is known to belong to it.
 
     An xmin may be a subtransaction's; the commit record names its top-level transaction. `until` is the
-    source's WAL position when its own pg_wal is among the sources: what lies behind it is recycled.
+    source's WAL position when its own pg_wal is among the sources: what lies behind it is recycled. A commit
+    with `synchronous_commit = off` can be read only when its WAL was flushed, up to a second later.
     `committed_at` is passed on when nothing is found.
     """
     wanted = frozenset(xid % 2**32 for xid in xids)
