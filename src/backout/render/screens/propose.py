@@ -46,10 +46,11 @@ def screen(
 
 
 def shown_proposal(proposals: Proposals) -> Proposal | None:
-    """The recommended proposal, else the first one that can be chosen at all."""
+    """The recommended proposal, else one that is possible, else the first that can be chosen at all."""
     by_letter = {proposal.strategy.value: proposal for proposal in proposals.proposals}
-    first = proposals.proposals[0] if proposals.proposals else None
-    return by_letter.get(proposals.recommended, first)
+    possible = [o.strategy.value for o in proposals.options if o.verdict is Verdict.POSSIBLE]
+    letters = [proposals.recommended, *possible, *by_letter]
+    return next((by_letter[letter] for letter in letters if letter in by_letter), None)
 
 
 def _rehearsal(strategy: Strategy, rehearsals: Sequence[Rehearsal]) -> Rehearsal | None:
