@@ -6,7 +6,8 @@ The copies come from a base backup and the archived WAL: just before the migrati
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg
@@ -112,10 +113,10 @@ def test_a_truncate_cascade_under_writers_is_undone_exactly_and_no_write_is_lost
     writers = [Writer(made, number) for number in range(4)]
     for writer in writers:
         writer.start()
-    threading.Event().wait(1.0)
+    _until(lambda: all(len(writer.issues) > 10 for writer in writers))
     made.applied("20240201000000", BAD)
     before = {key: value for writer in writers for key, value in dict(writer.issues).items()}
-    assert len(before) > 20
+    assert len(before) > 40
     incident = made.open()
     proposed = incidents.propose(made.desk(), incident)
     option = next(o for o in proposed.proposals.options if o.strategy is Strategy.D)
@@ -132,6 +133,13 @@ def test_a_truncate_cascade_under_writers_is_undone_exactly_and_no_write_is_lost
     assert ran.repaired is not None and ran.repaired.fates.parked == 0
     code, closed, _ = made.cli(capsys, "close", incident)
     assert code == 0 and f"{incident}-before" in closed["destroyed"]
+
+
+def _until(true: Callable[[], bool]) -> None:
+    ends = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < ends, "the writers do not come forward"
+        time.sleep(0.05)
 
 
 def _nothing_is_lost(made: World, writers: list[Writer]) -> None:

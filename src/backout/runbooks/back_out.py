@@ -35,7 +35,8 @@ def back_out(run: Run, world: World, incident: Incident, held: tuple[str, ...] =
 
     proven = snapshot.take_and_prove(run, world, (*found.up, *found.down))
     communication.snapshot_taken(run, incident, proven.snapshot)
-    earlier = before.before_up(run, world, found, proven.proof.copy)
+    destructive = rehearsal.may_have_destroyed(found)
+    earlier = before.before_up(run, world, found, proven.proof.copy, destructive=destructive)
     rehearsals = tuple(
         rehearsal.rehearse(run, world, found, plan, proven.proof.copy, earlier)
         for plan in candidates.decide(found)

@@ -27,7 +27,8 @@ def rehearse(
     """If this had to be backed out tonight: what it would cost, and what is missing."""
     found = triage.find(run, world, exercise)
     proven = snapshot.take_and_prove(run, world)
-    earlier = before.before_up(run, world, found, proven.proof.copy)
+    destructive = rehearsal.may_have_destroyed(found)
+    earlier = before.before_up(run, world, found, proven.proof.copy, destructive=destructive)
     rehearsals = tuple(
         rehearsal.rehearse(run, world, found, plan, proven.proof.copy, earlier)
         for plan in candidates.decide(found)

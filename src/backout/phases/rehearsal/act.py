@@ -57,6 +57,11 @@ def reached_outside(rehearsals: Sequence[Rehearsal], snapshot: Snapshot) -> bool
     return bool(inside) and any(set(rehearsed.touched) - inside for rehearsed in rehearsals)
 
 
+def may_have_destroyed(found: Triage) -> bool:
+    """Whether the up's statements can have taken anything away, as far as they can be read."""
+    return bool(decide.unknown_losses_of_up(found))
+
+
 def of_the_down(rehearsals: Sequence[Rehearsal]) -> Rehearsal | None:
     """The rehearsal of strategy A, on which a repair can build."""
     return next((r for r in rehearsals if r.strategy is Strategy.A), None)

@@ -23,20 +23,22 @@ from backout.postgres.physical.archiving import settle_archive
 from backout.postgres.physical.first_bad import find_first_bad, read_commit_time
 
 
-def before_up(run: Run, world: World, found: Triage, copy: str) -> BeforeUp:
-    """The state from before the migration, restored beside the copy; empty when there is none."""
-    return run.step(
-        "snapshot.before_up", BeforeUp, lambda attempt: _before_up(run, world, found, copy, attempt)
-    )
+def before_up(run: Run, world: World, found: Triage, copy: str, *, destructive: bool) -> BeforeUp:
+    """The state from before the migration, restored beside the copy; empty when there is none.
 
+    Whole clusters are restored only for a `destructive` migration: one whose statements may have taken
+    something away.
+    """
 
-def _before_up(run: Run, world: World, found: Triage, copy: str, attempt: Attempt) -> BeforeUp:
-    if world.backups is not None:
-        try:
-            return _twin(run, world, world.backups, found, attempt.name)
-        except BackoutError as error:
-            run.progress(f"no restore to just before the migration: {error.what}")
-    return _from_snapshot(run, world, found, copy, attempt.name)
+    def restore(attempt: Attempt) -> BeforeUp:
+        if world.backups is not None and destructive:
+            try:
+                return _twin(run, world, world.backups, found, attempt.name)
+            except BackoutError as error:
+                run.progress(f"no restore to just before the migration: {error.what}")
+        return _from_snapshot(run, world, found, copy, attempt.name)
+
+    return run.step("snapshot.before_up", BeforeUp, restore)
 
 
 def _twin(run: Run, world: World, backups: Backups, found: Triage, name: str) -> BeforeUp:
