@@ -75,6 +75,7 @@ class DeadMan:
             f"the dead-man cannot watch: {why or word or 'it said nothing'}",
             intact="everything; nothing was held",
             next="mend the connection it names, then the same command again",
+            where="the dead-man",
         )
 
     @property

@@ -59,7 +59,12 @@ def warnings_are_errors(session: Session) -> Iterator[None]:
     finally:
         session.remove_notice_handler(hear)
     if heard:
-        raise Refused(heard[0], where=place(session.info.dsn), intact="everything; nothing was changed")
+        raise Refused(
+            heard[0],
+            where=place(session.info.dsn),
+            intact="everything; nothing was changed",
+            next="backout status",
+        )
 
 
 def limit_statement(database: str, limit: int) -> str:
@@ -77,7 +82,12 @@ def limit_of(session: Session, database: str) -> int:
         "SELECT datconnlimit FROM pg_catalog.pg_database WHERE datname = %s", (database,)
     ).fetchone()
     if row is None:
-        raise Refused(f"there is no database {database}", where=place(session.info.dsn))
+        raise Refused(
+            f"there is no database {database}",
+            where=place(session.info.dsn),
+            intact="everything; nothing was changed",
+            next="backout status",
+        )
     return int(row[0])
 
 
@@ -86,7 +96,12 @@ def set_limit(session: Session, database: str, limit: int) -> None:
     with warnings_are_errors(session):
         session.execute(limit_statement(database, limit).encode())
     if limit_of(session, database) != limit:
-        raise Refused(f"the connection limit of {database} is not {limit}", where=place(session.info.dsn))
+        raise Refused(
+            f"the connection limit of {database} is not {limit}",
+            where=place(session.info.dsn),
+            intact="everything; nothing was changed",
+            next="backout status",
+        )
 
 
 def prove_rights(session: Session, database: str) -> None:
@@ -144,6 +159,7 @@ def sweep_out(session: Session, database: str, spare: tuple[int, ...], seconds: 
                 f"the fence does not close: {found[0]}",
                 where=place(session.info.dsn),
                 intact="everything; the fence is opened again",
+                next="backout status",
             )
         time.sleep(_LOOK_AGAIN)
     return len(ended)

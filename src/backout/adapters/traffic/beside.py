@@ -41,7 +41,7 @@ def clear(final: Path) -> None:
 
 def check(final: Path) -> Check:
     """Can a file be put in the place of this one, with the same owner and mode; tried, and removed."""
-    mend = f"run backout where {final} lies, as an account that may replace it"
+    mend = f"work on the machine of {final}, as an account that may replace it"
     try:
         warrant = prepare(final, final.read_bytes(), "look")
         Path(warrant.prepared).unlink()
@@ -58,5 +58,6 @@ def read(final: Path) -> str:
         raise ConfigurationError(
             f"{final} cannot be read: {error.strerror or error}",
             intact="everything; nothing was changed",
-            next=f"run backout where {final} lies, as an account that may replace it",
+            next=f"work on the machine of {final}, as an account that may replace it",
+            where=str(final),
         ) from None

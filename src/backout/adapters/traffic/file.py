@@ -44,7 +44,10 @@ def from_settings(given: Mapping[str, object]) -> Traffic:
     )
     if not commands.restart:
         raise ConfigurationError(
-            "a file needs the command that restarts its readers", where="traffic.restart"
+            "a file needs the command that restarts its readers",
+            where="traffic.restart",
+            intact="everything; nothing was changed",
+            next="backout doctor",
         )
     measured = given.get("measured_seconds")
     seconds = float(measured) if isinstance(measured, int | float) else None
@@ -91,6 +94,8 @@ class DsnFile:
             raise ConfigurationError(
                 f"{self._file} does not hold exactly one postgresql:// URL (its text is not shown)",
                 intact="everything; nothing was changed",
+                where=str(self._file),
+                next="backout doctor",
             )
         led = _URL.sub(lambda found: _led_to(found.group(0), new), text)
         return beside.prepare(self._file, led.encode(), token)
@@ -115,7 +120,12 @@ class DsnFile:
 
     def switch(self, warrant: Warrant, seconds: float) -> None:
         if not spend({"prepared": warrant.prepared, "final": warrant.final}):
-            raise Stopped("the permission to switch was withdrawn", intact="traffic; nothing was switched")
+            raise Stopped(
+                "the permission to switch was withdrawn",
+                intact="traffic; nothing was switched",
+                where=str(self._file),
+                next="backout doctor",
+            )
 
     def release(self, seconds: float) -> None:
         """Restart whoever reads the file; only they know how long that takes."""
@@ -161,7 +171,17 @@ def _run(command: tuple[str, ...], seconds: float) -> str:
             command, capture_output=True, text=True, timeout=seconds, check=False, stdin=subprocess.DEVNULL
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise NeighbourUnreachable(f"{command[0]}: {type(error).__name__}") from None
+        raise NeighbourUnreachable(
+            f"{command[0]}: {type(error).__name__}",
+            where="the command of the traffic lever",
+            intact="everything; nothing was changed",
+            next="backout doctor",
+        ) from None
     if done.returncode != 0:
-        raise NeighbourUnreachable(f"{command[0]} ended with {done.returncode}")
+        raise NeighbourUnreachable(
+            f"{command[0]} ended with {done.returncode}",
+            where="the command of the traffic lever",
+            intact="everything; nothing was changed",
+            next="backout doctor",
+        )
     return done.stdout

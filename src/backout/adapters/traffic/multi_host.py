@@ -106,7 +106,12 @@ class MultiHost:
 
     def switch(self, warrant: Warrant, seconds: float) -> None:
         if not spend({"prepared": warrant.prepared, "final": warrant.final}):
-            raise Stopped("the permission to switch was withdrawn", intact="traffic; nothing was switched")
+            raise Stopped(
+                "the permission to switch was withdrawn",
+                intact="traffic; nothing was switched",
+                where="the host list",
+                next="backout status",
+            )
 
     def release(self, seconds: float) -> None:
         self._ask(read_only_statement(self._database, False), seconds)

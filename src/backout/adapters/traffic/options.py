@@ -38,7 +38,10 @@ def link(dsn: str) -> Link:
         parts = {name: str(value) for name, value in conninfo_to_dict(dsn).items()}
     except psycopg.ProgrammingError:
         raise ConfigurationError(
-            "a connection string cannot be parsed (its text is not shown: it may hold a password)"
+            "a connection string cannot be parsed (its text is not shown: it may hold a password)",
+            where="backout.toml, traffic",
+            intact="everything; nothing was changed",
+            next="correct it in backout.toml, then: backout doctor",
         ) from None
     user = parts.get("user", "")
     host = parts.get("hostaddr") or parts.get("host") or "localhost"
@@ -60,5 +63,8 @@ def document(given: Link) -> dict[str, object]:
 
 def _wrong(name: str, kind: str) -> ConfigurationError:
     return ConfigurationError(
-        f"the option {name} of the traffic lever must be {kind}", where=f"traffic.{name}"
+        f"the option {name} of the traffic lever must be {kind}",
+        where=f"traffic.{name}",
+        intact="everything; nothing was changed",
+        next="correct it in backout.toml, then: backout doctor",
     )

@@ -151,12 +151,22 @@ class PgBouncer:
     def switch(self, warrant: Warrant, seconds: float) -> None:
         new = pgbouncer_ini.leads_to(beside.read(Path(warrant.prepared)), self._entry)
         if not spend({"prepared": warrant.prepared, "final": warrant.final}):
-            raise Stopped("the permission to switch was withdrawn", intact="traffic; nothing was switched")
+            raise Stopped(
+                "the permission to switch was withdrawn",
+                intact="traffic; nothing was switched",
+                where=f"PgBouncer, entry {self._entry}",
+                next="backout status",
+            )
         until = time.monotonic() + seconds
         self._ask("RELOAD")
         while not self._leads_to(new):
             if time.monotonic() > until:
-                raise Stopped(f"PgBouncer does not lead to {new} after RELOAD")
+                raise Stopped(
+                    f"PgBouncer does not lead to {new} after RELOAD",
+                    where=f"PgBouncer, entry {self._entry}",
+                    intact="traffic; nothing was switched",
+                    next="backout status",
+                )
             time.sleep(_POLL_SECONDS)
 
     def release(self, seconds: float) -> None:
@@ -208,7 +218,12 @@ class PgBouncer:
         for row in self._ask("SHOW DATABASES"):
             if row["name"] == self._entry:
                 return row
-        raise NeighbourUnreachable(f"PgBouncer has no entry {self._entry}", next="correct traffic.entry")
+        raise NeighbourUnreachable(
+            f"PgBouncer has no entry {self._entry}",
+            next="correct traffic.entry",
+            where=f"PgBouncer, entry {self._entry}",
+            intact="traffic; nothing was switched",
+        )
 
     def _leads_to(self, new: Address) -> bool:
         row = self._shown()

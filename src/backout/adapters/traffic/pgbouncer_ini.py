@@ -68,6 +68,7 @@ def _not_plain(entry: str, why: str) -> ConfigurationError:
         f"the entry {entry} of pgbouncer.ini cannot be led elsewhere: {why}",
         intact="everything; nothing was changed",
         next=f"give {entry} one line of its own in [databases], RELOAD, then the same command again",
+        where="pgbouncer.ini",
     )
 
 

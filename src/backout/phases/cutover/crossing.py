@@ -50,12 +50,12 @@ class Crossing:
     def left(self, step: Step) -> float:
         """Seconds that the step may take; raises when it is late, or when the dead-man was there first."""
         if self.dead_man.has_acted():
-            raise Stopped("the dead-man gave writes back: the budget was over")
+            raise _stopped("the dead-man gave writes back: the budget was over")
         if step is not Step.RELEASE and not self.dead_man.alive:
-            raise Stopped("the dead-man is gone: without it nobody would end this hold")
+            raise _stopped("the dead-man is gone: without it nobody would end this hold")
         seconds = decide.allowance(self.ground.budget, step, self.elapsed_ms())
         if seconds <= 0:
-            raise Stopped(f"out of time before this step: {step.value}")
+            raise _stopped(f"out of time before this step: {step.value}")
         return seconds
 
     def through(self, step: Step) -> None:
@@ -70,7 +70,7 @@ class Crossing:
         action(self.left(step))
         late = step is not Step.RELEASE and decide.allowance(self.ground.budget, step, self.elapsed_ms()) <= 0
         if late and step is not Step.SWITCH:
-            raise Stopped(f"this step took too long: {step.value}")
+            raise _stopped(f"this step took too long: {step.value}")
         self.through(step)
 
     # ── the steps ──────────────────────────────────────────────────────────────────────────────────────
@@ -91,7 +91,7 @@ class Crossing:
             self.dead_man.rest()
             if decide.on_miss(Step.HOLD, number) is not decide.Miss.AGAIN:
                 who = "; ".join(held.blockers[:3]) or "nobody was seen in the way"
-                raise Stopped(f"writes could not be held in {number} tries: {who}")
+                raise _stopped(f"writes could not be held in {number} tries: {who}")
             time.sleep(0.2 * number)
 
     def fence(self, seconds: float) -> None:
@@ -101,10 +101,10 @@ class Crossing:
         fence.set_limit(session, database, 0)
         self.ended = fence.sweep_out(session, database, self._spare(), seconds)
         if sides.prepared_transactions(session, database):
-            raise Stopped("a prepared transaction stands behind the fence and can be committed by anybody")
+            raise _stopped("a prepared transaction stands behind the fence and can be committed by anybody")
         crossed = fence.cross(self.ground.logins.old_application)
         if crossed:
-            raise Stopped(f"the fence can be crossed: {crossed}")
+            raise _stopped(f"the fence can be crossed: {crossed}")
 
     def witness(self, seconds: float) -> None:
         """Step 3: the token; whatever commits on the old side behind it is a stale write."""
@@ -113,7 +113,7 @@ class Crossing:
     def drain(self, seconds: float) -> None:
         """Step 4: the new side has everything before the token."""
         if not self.ground.drain.consumed(self.sessions.old, self.token, self.token_lsn, seconds):
-            raise Stopped("the new side did not catch up in time")
+            raise _stopped("the new side did not catch up in time")
 
     def durable(self, seconds: float) -> None:
         """Step 5: and it lasts there. A commit of our own behind it flushes everything before it."""
@@ -125,7 +125,7 @@ class Crossing:
             "SELECT pg_catalog.pg_current_wal_flush_lsn() >= %s::pg_catalog.pg_lsn", (row[0],)
         ).fetchone()
         if flushed != (True,):
-            raise Stopped("the new side has not flushed what it has")
+            raise _stopped("the new side has not flushed what it has")
 
     def sequences_(self, seconds: float) -> None:
         """Step 6: the numbers that the new side gives are free on both sides."""
@@ -138,7 +138,7 @@ class Crossing:
     def switch(self, seconds: float) -> None:
         """Step 8, the point of no return: journalled, then one rename."""
         if not self.dead_man.answers(seconds):
-            raise Stopped("the dead-man does not answer: without it nobody would end this hold")
+            raise _stopped("the dead-man does not answer: without it nobody would end this hold")
         self.record_switch()
         self.ground.traffic.switch(self.warrant, max(seconds, 0.02))
 
@@ -150,3 +150,13 @@ class Crossing:
 
     def _spare(self) -> tuple[int, ...]:
         return (*self.sessions.ours_on_old, *self.ground.drain.spare())
+
+
+def _stopped(what: str) -> Stopped:
+    """Why a hold ends before anything has moved."""
+    return Stopped(
+        what,
+        where="the write hold",
+        intact="every write; traffic goes back to where it was",
+        next="backout status",
+    )
