@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ AT = [
 ]
 SWITCHED = {("SWITCH", "after"), ("RELEASE", "before"), ("RELEASE", "after"), ("RELEASE", "canary")}
 PROMISE_MS = 1000
-SHARED_RUNNER_MS = 250
+SHARED_RUNNER_MS = 1000
 DEAD_MAN_LIVES = AT[1:-1]
 """After the release it has ended by itself."""
 
@@ -93,7 +94,18 @@ def begin(sides: Sides, pool: Pooler, directory: Path, step: str, when: str, how
     raise AssertionError("no operator came as far as the step")
 
 
-@pytest.mark.parametrize(("step", "when"), AT, ids=[f"{s}-{w}" for s, w in AT])
+_ALWAYS = (("FENCE", "before"), ("DRAIN", "before"), ("SWITCH", "before"), ("RELEASE", "before"))
+"""What the ordinary run tries; the whole sweep is one of the long ones."""
+
+
+def sweep(places: Sequence[tuple[str, str]]) -> list[Any]:
+    return [
+        pytest.param(*place, id="-".join(place), marks=[] if place in _ALWAYS else [pytest.mark.soak])
+        for place in places
+    ]
+
+
+@pytest.mark.parametrize(("step", "when"), sweep(AT))
 def test_the_operator_is_killed(pair: Sides, tmp_path: Path, step: str, when: str):
     with pooler(pair) as pool:
         with writing(pool.dsn()) as ledger:
@@ -113,7 +125,7 @@ def test_the_operator_is_killed(pair: Sides, tmp_path: Path, step: str, when: st
         assert ledger.missing_on(pair.new, pair.database) == set()
 
 
-@pytest.mark.parametrize(("step", "when"), AT[1:], ids=[f"{s}-{w}" for s, w in AT[1:]])
+@pytest.mark.parametrize(("step", "when"), sweep(AT[1:]))
 def test_the_operator_is_stopped_and_wakes_up_late(pair: Sides, tmp_path: Path, step: str, when: str):
     with pooler(pair) as pool:
         with writing(pool.dsn()) as ledger:
@@ -133,7 +145,7 @@ def test_the_operator_is_stopped_and_wakes_up_late(pair: Sides, tmp_path: Path, 
         nothing_is_lost(ledger, pair, moved)
 
 
-@pytest.mark.parametrize(("step", "when"), DEAD_MAN_LIVES, ids=[f"{s}-{w}" for s, w in DEAD_MAN_LIVES])
+@pytest.mark.parametrize(("step", "when"), sweep(DEAD_MAN_LIVES))
 def test_the_dead_man_is_killed(pair: Sides, tmp_path: Path, step: str, when: str):
     with pooler(pair) as pool:
         with writing(pool.dsn()) as ledger:
