@@ -182,15 +182,15 @@ def _destroyed_by_up(
     stage: Stage, database: str, found: Triage, before_up: BeforeUp, history: frozenset[str]
 ) -> tuple[Loss, ...]:
     if not before_up.database:
-        return decide.unknown_losses_of_up(found)
+        with stage.session(stage.copy) as now:
+            return decide.unknown_losses_of_up(found, read_schema(now))
     with (
         open_session(before_dsn(stage.world, before_up), stage.name) as before,
         stage.session(stage.copy) as now,
         stage.session(database) as after,
     ):
-        return losses.measure_up(
-            before, now, after, ignore=history, written_by_up=decide.written_by_up(found)
-        )
+        written = decide.written_by_up(found, read_schema(before))
+        return losses.measure_up(before, now, after, ignore=history, written_by_up=written)
 
 
 def _schema_after(stage: Stage, database: str, plan: Plan, history: frozenset[str]) -> SchemaAfter:

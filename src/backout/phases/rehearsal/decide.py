@@ -10,8 +10,10 @@ from backout.model.plan import Budgets, Keep, KeepHow, LockSeen, Plan, Rehearsal
 from backout.model.statement import StatementClass
 from backout.model.triage import Triage
 from backout.phases.rehearsal.facts import Keeping, Pass, SchemaAfter
+from backout.postgres.catalog import Schema
+from backout.postgres.following import rows_reached
 from backout.sql.effects import effects
-from backout.sql.facts import Effect, EffectKind
+from backout.sql.facts import Effect, EffectKind, Trait
 
 # What an up can destroy, by the statements it sent; how much is known only from a snapshot before it.
 _TAKES = {
@@ -22,6 +24,7 @@ _TAKES = {
     EffectKind.UPDATE: LossKind.VALUES_CHANGED,
     EffectKind.ALTER_TYPE: LossKind.VALUES_CHANGED,
 }
+_EMPTIES = (EffectKind.TRUNCATE, EffectKind.DELETE)
 NEVER_MEASURED = ("positions of sequences", "NOTIFY", "what triggers did outside this database")
 
 
@@ -49,14 +52,19 @@ def filled_by_up(found: Triage) -> frozenset[tuple[str, str]] | None:
     return frozenset(filled) if found.up_known else None
 
 
-def written_by_up(found: Triage) -> frozenset[str] | None:
-    """Tables whose rows or cells the up may have destroyed while it left them standing; None = unknown."""
+def written_by_up(found: Triage, before: Schema) -> frozenset[str] | None:
+    """Tables whose rows or cells the up may have destroyed while it left them standing, with those that went
+    along over foreign keys; None = unknown. `before` is the schema before the up."""
     if not found.up_known or any(s.klass is StatementClass.DYNAMIC for s in found.up):
         return None
     kinds = (EffectKind.UPDATE, EffectKind.DELETE, EffectKind.TRUNCATE, EffectKind.ALTER_TYPE)
-    return frozenset(
-        _qualified(effect.table) for s in found.up for effect in effects(s.text) if effect.kind in kinds
-    )
+    did = [effect for s in found.up for effect in effects(s.text)]
+    if any(Trait.FOREIGN_KEY in effect.traits for effect in did) and any(
+        effect.kind is EffectKind.TRUNCATE and effect.cascade for effect in did
+    ):
+        return None  # it may follow a key that was not there before
+    named = frozenset(_qualified(effect.table) for effect in did if effect.kind in kinds)
+    return named | rows_reached((s.text for s in found.up), before)
 
 
 def on_target(keeps: Sequence[Keep], oids: Mapping[str, int]) -> tuple[Keep, ...]:
@@ -68,11 +76,11 @@ def _qualified(table: str) -> str:
     return table if "." in table else f"public.{table}"
 
 
-def unknown_losses_of_up(found: Triage) -> tuple[Loss, ...]:
+def unknown_losses_of_up(found: Triage, now: Schema) -> tuple[Loss, ...]:
     """Without a snapshot from before: what the up's statements can have destroyed, with counts unknown.
 
     An UPDATE of a column that the same up added destroys nothing. Statements that could not be captured
-    at all make one line for the whole migration.
+    at all make one line for the whole migration. `now` tells which tables go along with one that is emptied.
     """
     if not found.up_known:
         return (_unknown(found.offending[-1], "", LossKind.VALUES_CHANGED),) if found.offending else ()
@@ -89,6 +97,10 @@ def unknown_losses_of_up(found: Triage) -> tuple[Loss, ...]:
         if statement.klass is StatementClass.DYNAMIC:
             loss = _unknown("what dynamic SQL did", "", LossKind.VALUES_CHANGED)
             losses.setdefault(loss.key, loss)
+    emptied = [s.text for s in found.up if any(e.kind in _EMPTIES for e in effects(s.text))]
+    for table in sorted(rows_reached(emptied, now) - made):
+        loss = _unknown(table, "", LossKind.ROWS_GONE)
+        losses.setdefault(loss.key, loss)
     return tuple(losses.values())
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from backout.model.statement import Statement, StatementClass
 from backout.postgres.catalog import Schema, Table
+from backout.postgres.following import acts, closure, rows_reached
 from backout.sql.names import split_qualified
 
 
@@ -19,7 +20,7 @@ def reach(statements: Iterable[Statement], schema: Schema) -> tuple[str, ...] | 
     if not captured or any(s.klass in (StatementClass.DYNAMIC, StatementClass.UNKNOWN) for s in captured):
         return None
     start = {t.qualified for s in captured for name in s.objects if (t := _named(name, schema)) is not None}
-    found = _closure(start, schema)
+    found = closure(start | rows_reached((s.text for s in captured), schema), schema, acts)
     if any(other.table in found and other.kind in ("trigger", "rule") for other in schema.others):
         return None
     return tuple(sorted(found))
@@ -33,41 +34,3 @@ def _named(name: str, schema: Schema) -> Table | None:
         if parts and t.name == parts[-1] and (len(parts) == 1 or t.schema == parts[-2])
     ]
     return next((t for t in same if t.schema == "public"), same[0] if same else None)
-
-
-def _closure(start: set[str], schema: Schema) -> set[str]:
-    """Tables reached over foreign keys that act (cascade, set null, set default), partitions, inheritance."""
-    found = set(start)
-    while True:
-        more = {
-            table.qualified
-            for table in schema.tables
-            if table.qualified not in found and _reached(table, found, schema)
-        }
-        if not more:
-            return found
-        found |= more
-
-
-def _reached(table: Table, found: set[str], schema: Schema) -> bool:
-    family = {schema.by_oid[oid].qualified for oid in table.parents if oid in schema.by_oid}
-    children = {t.qualified for t in schema.tables if table.oid in t.parents}
-    return bool((family | children) & found) or any(
-        constraint.kind == "f"
-        and _acts(constraint.definition)
-        and _referenced(constraint.definition) in found
-        for constraint in table.constraints
-    )
-
-
-def _acts(definition: str) -> bool:
-    return any(
-        f"ON {event} {action}" in definition
-        for event in ("DELETE", "UPDATE")
-        for action in ("CASCADE", "SET")
-    )
-
-
-def _referenced(definition: str) -> str:
-    """`public.users` of `FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE`."""
-    return definition.partition(" REFERENCES ")[2].partition("(")[0].strip()

@@ -17,6 +17,7 @@ from backout.ports.world import Session, World
 from backout.postgres import activity
 from backout.postgres.catalog import Schema, Table, dependants, read_schema, table_sizes
 from backout.postgres.connect import identify
+from backout.postgres.following import rows_reached
 from backout.postgres.presence import find_table, seen
 from backout.sql.effects import effects
 from backout.sql.names import split_qualified
@@ -179,7 +180,9 @@ def _committed(session: Session, history: History, offending: str) -> Committed:
 
 
 def _tables(captured: Captured, schema: Schema) -> tuple[Table, ...]:
+    """Those that up and down name, then those that go along with what the up empties or deletes."""
     names = [name for s in (*captured.up, *captured.down) for name in s.objects]
+    names += sorted(rows_reached((s.text for s in captured.up), schema))
     found: dict[int, Table] = {}
     for name in names:
         table = find_table(name, schema)
