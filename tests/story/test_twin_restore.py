@@ -14,7 +14,9 @@ import psycopg
 import pytest
 
 from backout.app import incidents
+from backout.model.loss import LossKind
 from backout.model.plan import Strategy, Verdict
+from backout.model.triage import Triage
 from backout.testing.servers import available_majors
 from tests.physical.world import Production, production
 from tests.story.harness import World, world
@@ -95,6 +97,7 @@ def _project(made: World, prod: Production) -> None:
     with made.connect() as session:
         session.execute(
             """INSERT INTO users (name, motto) SELECT i, 'motto ' || i FROM generate_series(1, 300) i;
+               INSERT INTO labels SELECT i, 'label ' || i FROM generate_series(1, 5) i;
                INSERT INTO issues (author, title) SELECT 1, 'old ' || i FROM generate_series(1, 2000) i;
                INSERT INTO comments (issue, body) SELECT i, 'c' FROM generate_series(1, 2000) i"""
         )
@@ -118,9 +121,16 @@ def test_a_truncate_cascade_under_writers_is_undone_exactly_and_no_write_is_lost
     before = {key: value for writer in writers for key, value in dict(writer.issues).items()}
     assert len(before) > 40
     incident = made.open()
+    triage = made.desk().need(incident, "triage.find", Triage)
+    assert {t.table for t in triage.touched} == {
+        f"public.{name}" for name in ("labels", "issues", "comments", "users")
+    }
     proposed = incidents.propose(made.desk(), incident)
     option = next(o for o in proposed.proposals.options if o.strategy is Strategy.D)
     assert option.verdict is Verdict.RECOMMENDED, option
+    of_d = next(p for p in proposed.proposals.proposals if p.strategy is Strategy.D)
+    gone = {loss.object for loss in of_d.loss if loss.kind is LossKind.ROWS_GONE}
+    assert gone == {"public.labels", "public.issues", "public.comments"}, "CASCADE is counted, not only named"
     made.approve(incident)
     ran = incidents.run(made.desk(), incident, {}, 0)
     for writer in writers:
@@ -133,6 +143,18 @@ def test_a_truncate_cascade_under_writers_is_undone_exactly_and_no_write_is_lost
     assert ran.repaired is not None and ran.repaired.fates.parked == 0
     code, closed, _ = made.cli(capsys, "close", incident)
     assert code == 0 and f"{incident}-before" in closed["destroyed"]
+
+
+def test_a_backup_taken_on_another_day_is_a_new_one(archived, capsys):
+    made, prod = archived
+    left = prod.base / "store" / "backout-heroes-of-a-killed-one.part"
+    made.cli(capsys, "backup", "take")
+    left.mkdir()
+    threading.Event().wait(1.1)
+    code, taken, _ = made.cli(capsys, "backup", "take")
+    assert code == 0
+    assert len({backup["id"] for backup in taken["backups"]}) == 2
+    assert not left.exists()
 
 
 def _until(true: Callable[[], bool]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import datetime
 
 from backout.app import lock, worlds
 from backout.app.desk import Desk
@@ -48,13 +49,17 @@ def take(desk: Desk, target: str | None) -> BackupList:
     world = desk.app.world(name)
     with lock.worker(desk.app.state, "backup take", desk.actor):
         tool = _tool(desk, name, world.databases.snapshot_dsn())
-        tool.take(_label(name))
+        tool.take(_label(name, world.now()))
     return _listed(name, tool, "backout backup list")
 
 
-def _label(name: str) -> str:
-    """What the backup is called where its tool keeps a label; a target's name may hold other characters."""
-    return "backout-" + re.sub(r"[^A-Za-z0-9_.-]+", "-", name)
+def _label(name: str, at: datetime) -> str:
+    """What the backup is called where its tool keeps a label; a target's name may hold other characters.
+
+    With the moment, because a tool gives a whole backup of the same label back instead of taking one.
+    """
+    plain = re.sub(r"[^A-Za-z0-9_.-]+", "-", name)
+    return f"backout-{plain[:36]}-{at:%Y%m%dT%H%M%SZ}"
 
 
 def _tool(desk: Desk, name: str, dsn: str = "") -> Backups:

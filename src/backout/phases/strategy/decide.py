@@ -29,7 +29,7 @@ def options(
     down = _rehearsed(Strategy.A, rehearsed, budgets, no_down)
     return (
         down,
-        _missing(Strategy.B, "no copy from before the migration that writes could be merged onto"),
+        _missing(Strategy.B, "restore, merge and cutover are not there yet"),
         _missing(Strategy.C, "no deploy adapter is configured"),
         _in_place(by_strategy.get(Strategy.D), rehearsed, budgets),
         *ways_out,

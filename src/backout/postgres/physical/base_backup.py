@@ -58,7 +58,10 @@ def take(
     superuser, major, size = _look_at_source(dsn)
     require_space(store, size, reserve_bytes)
     partial = store / f"{label}.part"
-    shutil.rmtree(partial, ignore_errors=True)
+    for left in store.glob(
+        "*.part"
+    ):  # of one that was killed; the caller sees to it that nobody else is at it
+        shutil.rmtree(left, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
         binaries = servers.reachable(for_major(major))
