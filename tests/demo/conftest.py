@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from backout.demo.place import Place
 from backout.demo.world import production
 from backout.demo.world.production import Production
-from tests.demo import worlds
+from tests.demo import typed, worlds
 
 
 @pytest.fixture(scope="session")
@@ -22,6 +23,15 @@ def server(place: Place) -> Iterator[Production]:
     made = production.start(place)
     yield made
     worlds.remove(made)
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[Place]:
+    """A place of one test's own, for a demo that is typed; whatever runs there is ended with it."""
+    found = Place(tmp_path / "demo")
+    yield found
+    for where in (found, Place(found.root / "second"), Place(found.root / "destructive")):
+        typed.clear(where)
 
 
 @pytest.fixture

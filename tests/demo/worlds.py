@@ -15,6 +15,7 @@ from backout.demo.world import control, production
 from backout.demo.world.heroes import HEROES
 from backout.demo.world.processes import Processes
 from backout.demo.world.production import Production, fresh_database
+from backout.demo.world.project import Team
 
 # The schema as the migrations of the demo leave it; the end-to-end tests run the migrations themselves.
 SCHEMA = """
@@ -29,6 +30,15 @@ CREATE TABLE profile_summaries (user_id integer PRIMARY KEY REFERENCES users,
   updated_at timestamptz NOT NULL DEFAULT now());
 CREATE TABLE badges (user_id integer NOT NULL REFERENCES users, name text NOT NULL,
   given_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (user_id, name));
+"""
+SEASONS = """
+CREATE TABLE cheers (id serial PRIMARY KEY, snapshot_id integer NOT NULL REFERENCES hero_snapshots,
+  nonce text NOT NULL);
+CREATE TABLE records (user_id integer PRIMARY KEY REFERENCES users,
+  snapshot_id integer NOT NULL REFERENCES hero_snapshots, power integer NOT NULL);
+CREATE TABLE seasons (id serial PRIMARY KEY, name text NOT NULL UNIQUE);
+ALTER TABLE users ADD COLUMN motto text;
+ALTER TABLE hero_snapshots ADD COLUMN season_id integer REFERENCES seasons;
 """
 UP = """
 ALTER TABLE hero_snapshots RENAME COLUMN power TO strength;
@@ -59,11 +69,11 @@ def execute(production: Production, text: str) -> list[tuple[object, ...]]:
         return list(cursor.fetchall()) if cursor.description else []
 
 
-def populate(production: Production) -> None:
-    """An empty database with the schema and the rows of a calm day."""
+def populate(production: Production, more: str = "", team: Team = HEROES) -> None:
+    """An empty database with the schema (and more of it) and the rows of a calm day."""
     fresh_database(production)
-    execute(production, SCHEMA)
-    execute(production, HEROES.seed)
+    execute(production, SCHEMA + more)
+    execute(production, team.seed)
 
 
 @contextmanager

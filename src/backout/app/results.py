@@ -469,6 +469,30 @@ class Demo:
 
 
 @dataclass(frozen=True, slots=True)
+class DemoDestructive(Demo):
+    """`demo destructive`: the same, and what came back. The four fates add up to `writes_since`."""
+
+    rows_back: int
+    rows_missing: int
+    values_back: int
+    values_missing: int
+    sums_wrong: int
+    """Users whose profile or record is not what their processed snapshots say."""
+    not_found: int
+    writes_since: int
+    """Acknowledged since the migration began."""
+    rows_parked: int
+    rows_waiting: int
+    """Of these, undecided."""
+    carried: int
+    archived: int
+    parked: int
+    listed: int
+    way_back_used: bool
+    strategy: str
+
+
+@dataclass(frozen=True, slots=True)
 class DemoSecond:
     """`demo --second`."""
 

@@ -59,6 +59,7 @@ DOCUMENTS: Mapping[str, type] = {
     "init": results.Initialised,
     "demo": results.Demo,
     "demo --second": results.DemoSecond,
+    "demo destructive": results.DemoDestructive,
     "error": results.Failed,
 }
 

@@ -4,16 +4,32 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from backout.app.results import Demo
 from backout.demo import reckoning
-from backout.demo.place import command
+from backout.demo.reckoning import Found, Written
 from backout.demo.scenes import Stage
 from backout.demo.world import ledger
 
 PAUSE_LIMIT_MS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a night ended: lines for people, the document of `--json`, and whether it kept its promise."""
+
+    rows: tuple[Line, ...]
+    document: Mapping[str, object]
+    good: bool
+    postmortem: str
+    next: str
+
+
+Line = tuple[str, str, str]
+"""A name, a figure, a remark."""
 
 
 def good(numbers: Demo) -> bool:
@@ -22,12 +38,16 @@ def good(numbers: Demo) -> bool:
     return nothing == 0 and numbers.verified and numbers.write_pause_ms < PAUSE_LIMIT_MS
 
 
-def reckon(stage: Stage) -> Demo:
+def read(stage: Stage) -> tuple[Written, Found]:
     """Read the ledger back and compare; the application has stopped, so nothing moves any more."""
-    place, evidence = stage.place, stage.evidence
-    written = reckoning.read(place.ledger)
+    written = reckoning.read(stage.place.ledger)
     with stage.production.session() as session:
-        found = reckoning.look(session, written, evidence.incident)
+        return written, reckoning.look(session, written, stage.evidence.incident)
+
+
+def reckon(stage: Stage, written: Written, found: Found) -> Demo:
+    """The figures of ledger, database and journal."""
+    place, evidence = stage.place, stage.evidence
     done = evidence.execution()
     window = evidence.run_window()
     began = ledger.first_acknowledged(place.ledger) or time.time()
@@ -56,33 +76,53 @@ def _page(directory: Path, incident: str) -> Path:
     return pages[-1] if pages else directory / f"{incident}.html"
 
 
-def show(stage: Stage, numbers: Demo) -> None:
-    """The last screen."""
-    screen = stage.screen
-    screen.chapter("The ledger read back: a file of the application, outside the database")
+def written_lines(stage: Stage, numbers: Demo) -> tuple[Line, ...]:
+    """What the ledger says of the application's writes."""
     versions = reckoning.by_version(stage.place.ledger)
     written = ", ".join(f"{count:,} by {version}" for version, count in sorted(versions.items()))
-    rows = (
+    return (
         ("acknowledged writes", f"{numbers.acknowledged_writes:,}", written),
         ("lost", f"{numbers.lost_writes:,}", "every acknowledged write is there"),
         ("doubled", f"{numbers.doubled_writes:,}", "and there once"),
         ("client errors", f"{numbers.client_errors:,}", "from the first write to the last"),
         ("longest write pause", f"{numbers.write_pause_ms:,} ms", "seen by one client during the run"),
+    )
+
+
+def last_lines(numbers: Demo) -> tuple[Line, ...]:
+    """How long it took."""
+    return (
+        ("ETL contained", f"{numbers.contained_after_seconds:.1f} s", "after the first acknowledged write"),
+        ("whole demo", f"{numbers.seconds:.1f} s", "from the first acknowledged write until here"),
+    )
+
+
+def first(stage: Stage) -> Ending:
+    """The end of the first night: what the down destroyed is kept."""
+    numbers = reckon(stage, *read(stage))
+    rows = (
+        *written_lines(stage, numbers),
         ("values predicted", f"{numbers.values_destroyed_predicted:,}", "destroyed, said the rehearsal"),
         ("values destroyed", f"{numbers.values_destroyed:,}", "the application wrote on until the run"),
         ("values kept", f"{numbers.values_kept:,}", "as last acknowledged in the ledger"),
         ("values lost", f"{numbers.values_lost:,}", ""),
-        ("ETL contained", f"{numbers.contained_after_seconds:.1f} s", "after the first acknowledged write"),
-        ("whole demo", f"{numbers.seconds:.1f} s", "from the first acknowledged write until here"),
+        *last_lines(numbers),
     )
-    for name, value, remark in rows:
+    return Ending(rows, asdict(numbers), good(numbers), numbers.postmortem, stage.place.command("--second"))
+
+
+def show(stage: Stage, ending: Ending) -> None:
+    """The last screen."""
+    screen = stage.screen
+    screen.chapter("The ledger read back: a file of the application, outside the database")
+    for name, value, remark in ending.rows:
         screen.said(f"  {name:<20} {value:>9}  {remark}".rstrip())
-    verdict = "nothing was lost" if good(numbers) else "this demo FAILED its own promise"
+    verdict = "nothing was lost" if ending.good else "this demo FAILED its own promise"
     screen.said(f"{verdict}; the postmortem is a page to open in a browser:")
-    print(numbers.postmortem, file=screen.out)
-    print(f"next: {command('--second')}", file=screen.out, flush=True)
+    print(ending.postmortem, file=screen.out)
+    print(f"next: {ending.next}", file=screen.out, flush=True)
 
 
-def document(numbers: Demo, exit_code: int) -> str:
+def document(ending: Ending, exit_code: int) -> str:
     """The one document of `--json`."""
-    return json.dumps({"exit": exit_code, **asdict(numbers)})
+    return json.dumps({"exit": exit_code, **ending.document})

@@ -12,6 +12,7 @@ from backout.model.execution import Execution, Outcome
 from backout.model.gate import Proposals
 from backout.model.journal import Entry, EntryKind
 from backout.model.loss import DestroyedBy
+from backout.model.repair import RepairDone
 
 
 class _Silent:
@@ -45,6 +46,10 @@ class Evidence:
         """The execution of the newest round."""
         return self._desk.result(self.incident, "execution.down", Execution)
 
+    def repaired(self) -> RepairDone | None:
+        """What the repair of the newest round did, where there was one."""
+        return self._desk.result(self.incident, "lost_writes.repair", RepairDone)
+
     def backed_out(self) -> bool:
         """Whether the down happened."""
         done = self.execution()
@@ -69,10 +74,11 @@ class Evidence:
         return times[0] if times else None
 
     def run_window(self) -> tuple[float, float] | None:
-        """From the word to go, which comes before the permit, to the end of the execution."""
+        """From the word to go, which comes before the permit, to the end of the execution and the repair."""
         number = self._desk.round(self.incident)
         begun = [_seconds(e) for e in self._entries() if e.key == f"r{number}.go"]
-        ended = [_seconds(e) for e in self._entries() if _finished(e, f"r{number}.execution.down")]
+        last = (f"r{number}.execution.down", f"r{number}.lost_writes.repair")
+        ended = [_seconds(e) for e in self._entries() if any(_finished(e, key) for key in last)]
         return (begun[0], ended[-1]) if begun and ended else None
 
     def _entries(self) -> tuple[Entry, ...]:

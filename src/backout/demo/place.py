@@ -21,6 +21,12 @@ class Place:
     PostgreSQL's own files go where its account may enter them (see `world/production.py`)."""
 
     root: Path
+    words: tuple[str, ...] = ()
+    """What has to be typed after `demo` to come here again."""
+
+    def command(self, *options: str) -> str:
+        """How this demo is typed."""
+        return command(*self.words, *options)
 
     @property
     def state(self) -> Path:
@@ -68,7 +74,7 @@ class Place:
                     "another demo is running here",
                     where=str(self.root),
                     intact="everything; this demo did nothing",
-                    next=f"wait for it, or end it and go on where it was cut: {command()}",
+                    next=f"wait for it, or end it and go on where it was cut: {self.command()}",
                 ) from None
             yield
 
@@ -80,14 +86,14 @@ class Place:
         return self
 
 
-def find(name: str = "") -> Place:
+def find(name: str = "", *words: str) -> Place:
     """`.demo` in the checkout that this package runs from; without a checkout the user's state directory.
 
-    `$BACKOUT_DEMO` beats both; `name` sets a second demo beside the first.
+    `$BACKOUT_DEMO` beats both; `name` sets another demo beside the first, which is typed with `words`.
     """
     root = os.environ.get("BACKOUT_DEMO")
     base = Path(root).absolute() if root else _default()
-    return Place(base / name if name else base)
+    return Place(base / name if name else base, words)
 
 
 def checkout() -> Path | None:

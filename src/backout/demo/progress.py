@@ -16,6 +16,8 @@ class Progress:
     steps: list[str] = field(default_factory=list)
     incident: str = ""
     dead_etl: bool = False
+    migrated_at: float = 0.0
+    """When the bad migration began, by the server's clock; seconds since the epoch."""
     verified: bool = True
     finished: bool = False
 

@@ -7,10 +7,14 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from backout.demo.world.ledger import entries
 from backout.postgres import kept
 from backout.postgres.connect import Session
+
+Row = tuple[str, int]
+"""A table of the application, and a key in it."""
 
 DESTROYED = ("source", "confidence")
 """The columns of hero_snapshots that the down drops."""
@@ -26,10 +30,31 @@ class Written:
     """Key of every acknowledged snapshot: its nonce and its power."""
     visits: dict[int, int] = field(default_factory=dict)
     """Key of every visited user: the last acknowledged value, which only grows."""
+    users: dict[int, int] = field(default_factory=dict)
+    """Key of every acknowledged snapshot: its user."""
+    seasons: dict[int, int] = field(default_factory=dict)
+    """Key of every snapshot that was taken in a season: that season."""
+    cheers: dict[int, tuple[int, str]] = field(default_factory=dict)
+    """Key of every cheer: its snapshot and its nonce."""
+    mottos: dict[int, str] = field(default_factory=dict)
+    """Key of every user with a motto: the last one, whose number only grows."""
     filled: dict[tuple[int, str], object] = field(default_factory=dict)
     """(key, destroyed column): the last acknowledged value, never None."""
     runs: list[list[float]] = field(default_factory=list)
     """Times of acknowledgement, one list per client and start of the application."""
+    writes: list[Acknowledged] = field(default_factory=list)
+    """All of them, oldest first."""
+    not_found: int = 0
+    """Writes to a row that was not there: nothing was written, nothing acknowledged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledged:
+    """One acknowledged write; `at` in seconds since the epoch."""
+
+    at: float
+    kind: str
+    row: Row
 
 
 def read(path: Path) -> Written:
@@ -40,22 +65,35 @@ def read(path: Path) -> Written:
         match entry["kind"]:
             case "error":
                 written.client_errors += 1
+            case "gone":
+                written.not_found += 1
             case "begin":
                 open_runs[entry["client"]] = []
                 written.runs.append(open_runs[entry["client"]])
             case _:
                 written.acknowledged += 1
-                open_runs[entry["client"]].append(float(entry["at"]))
-                _note(written, entry["kind"], int(entry["key"]), entry["values"])
+                at, row = float(entry["at"]), (entry["table"], int(entry["key"]))
+                open_runs[entry["client"]].append(at)
+                written.writes.append(Acknowledged(at, entry["kind"], row))
+                _note(written, entry["kind"], row[1], entry["values"])
     return written
 
 
-def _note(written: Written, kind: str, key: int, values: Mapping[str, object]) -> None:
-    if kind == "visit":
-        written.visits[key] = int(str(values["seen"]))
-        return
-    if kind == "snapshot":
-        written.snapshots[key] = (str(values["nonce"]), int(str(values["power"])))
+def _note(written: Written, kind: str, key: int, values: Mapping[str, Any]) -> None:
+    match kind:
+        case "visit":
+            written.visits[key] = int(values["seen"])
+        case "motto":
+            written.mottos[key] = values["motto"]
+        case "cheer":
+            written.cheers[key] = (int(values["snapshot_id"]), values["nonce"])
+        case "retake":
+            written.snapshots[key] = (written.snapshots[key][0], int(values["power"]))
+        case "snapshot":
+            written.snapshots[key] = (values["nonce"], int(values["power"]))
+            written.users[key] = int(values["user_id"])
+    if values.get("season_id") is not None:
+        written.seasons[key] = int(values["season_id"])
     for column in DESTROYED:
         if values.get(column) is not None:
             written.filled[key, column] = values[column]
@@ -65,10 +103,16 @@ def _note(written: Written, kind: str, key: int, values: Mapping[str, object]) -
 class Found:
     """What the database says to that."""
 
-    lost_writes: int
+    lost: frozenset[Row]
+    """Rows in which the last acknowledged write is not found."""
     doubled_writes: int
     values_kept: int
     """Destroyed values of the ledger that are kept with their last acknowledged content."""
+
+    @property
+    def lost_writes(self) -> int:
+        """How many."""
+        return len(self.lost)
 
 
 def look(session: Session, written: Written, incident: str) -> Found:
@@ -81,13 +125,37 @@ def look(session: Session, written: Written, incident: str) -> Found:
     seen: dict[int, int] = dict(
         session.execute("SELECT id, seen FROM public.users WHERE seen > 0").fetchall()
     )
-    lost = sum(rows.get(key) != values for key, values in written.snapshots.items())
+    lost = {("hero_snapshots", key) for key, values in written.snapshots.items() if rows.get(key) != values}
     # a larger value is a write whose acknowledgement never reached the ledger: there, not lost
-    lost += sum(seen.get(user, 0) < last for user, last in written.visits.items())
+    lost |= {("users", user) for user, last in written.visits.items() if seen.get(user, 0) < last}
+    lost |= {("users", user) for user in _lost_mottos(session, written)}
+    cheers = _cheers(session, written)
+    lost |= {("cheers", key) for key, values in written.cheers.items() if cheers.get(key) != values}
+    times.update(nonce for _, nonce in cheers.values())
     doubled = sum(count - 1 for count in times.values())
     values = _kept(session, incident)
     held = sum(values.get(where) == value for where, value in written.filled.items())
-    return Found(lost, doubled, held)
+    return Found(frozenset(lost), doubled, held)
+
+
+def _cheers(session: Session, written: Written) -> dict[int, tuple[int, str]]:
+    """The application's cheers; only a version that writes some has the table."""
+    if not written.cheers:
+        return {}
+    rows = session.execute("SELECT id, snapshot_id, nonce FROM public.cheers").fetchall()
+    return {key: (snapshot, nonce) for key, snapshot, nonce in rows}
+
+
+def _lost_mottos(session: Session, written: Written) -> set[int]:
+    if not written.mottos:
+        return set()
+    query = "SELECT id, motto FROM public.users WHERE motto LIKE 'onwards %%' AND id = ANY(%s)"
+    there: dict[int, str] = dict(session.execute(query, (list(written.mottos),)).fetchall())
+    return {user for user, last in written.mottos.items() if _number(there.get(user, "0")) < _number(last)}
+
+
+def _number(motto: str) -> int:
+    return int(motto.rpartition(" ")[2])
 
 
 def _snapshots(session: Session) -> bytes:

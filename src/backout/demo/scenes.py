@@ -8,16 +8,15 @@ import time
 from dataclasses import dataclass
 
 from backout.demo.evidence import Evidence, incidents
-from backout.demo.place import Place, command
+from backout.demo.place import Place
 from backout.demo.progress import Progress
 from backout.demo.screen import Screen
 from backout.demo.typist import Typist
 from backout.demo.world import control, ledger
 from backout.demo.world.control import wait_until
-from backout.demo.world.heroes import BAD, TARGET
 from backout.demo.world.processes import Processes
 from backout.demo.world.production import Production
-from backout.demo.world.project import OPERATOR, OWNER, SRE, Project
+from backout.demo.world.project import OPERATOR, OWNER, SRE, Project, Team
 from backout.errors import NeighbourUnreachable
 
 HEALTHY_SECONDS = 1.0
@@ -42,6 +41,11 @@ class Stage:
         """What the journal says of this story's incident."""
         return Evidence(self.place, self.progress.incident)
 
+    @property
+    def team(self) -> Team:
+        """Whose night it is."""
+        return self.project.team
+
     def tell_ledger(self) -> None:
         """One line: what the application's clients have seen so far."""
         said = control.read(self.place.control / "application.json")
@@ -55,10 +59,13 @@ def start(stage: Stage) -> None:
     environment = {**os.environ, "DATABASE_URL": stage.production.url}
     files = str(stage.place.control)
     if not stage.processes.lives("application"):
-        words = ("serve", files, str(stage.place.ledger), str(stage.production.http_port))
-        stage.processes.start("application", [*python, "backout.demo.world.application", *words], environment)
+        served = ("serve", files, str(stage.place.ledger), str(stage.production.http_port))
+        stage.processes.start(
+            "application", [*python, "backout.demo.world.application", *served], environment
+        )
     if not stage.processes.lives("etl"):
-        stage.processes.start("etl", [*python, "backout.demo.world.etl", "work", files], environment)
+        words = ("work", files, *stage.team.etl)
+        stage.processes.start("etl", [*python, "backout.demo.world.etl", *words], environment)
     began = time.time()
 
     def writes() -> bool:
@@ -68,12 +75,15 @@ def start(stage: Stage) -> None:
     if not wait_until(writes, 30):
         log = stage.processes.log("application")
         raise NeighbourUnreachable(
-            "the demo's application does not write", where=str(log), intact="everything", next=command()
+            "the demo's application does not write",
+            where=str(log),
+            intact="everything",
+            next=stage.place.command(),
         )
 
 
 def work(stage: Stage) -> None:
-    """A calm day: version v41 and the ETL work on the old schema."""
+    """A calm day: application and ETL work on the old schema."""
     wait_until(lambda: ledger.first_acknowledged(stage.place.ledger) is not None, 10)
     stage.screen.chapter("A calm day: four clients write, an ETL makes profiles of what they write")
     time.sleep(HEALTHY_SECONDS)
@@ -82,16 +92,27 @@ def work(stage: Stage) -> None:
 
 def deploy(stage: Stage) -> None:
     """The deploy of that night, first the migration, then the version that fills its columns."""
-    screen = stage.screen
-    screen.chapter(f"A deploy: the migration {BAD} passed review")
-    with stage.production.session() as session:
-        query = "SELECT 1 FROM public.pgmigrations WHERE name = %s"
-        applied = session.execute(query, (BAD,)).fetchone() is not None
-    screen.typed("npx node-pg-migrate up")
-    if not applied:
-        said = stage.project.deploy_bad_migration().strip().splitlines()
-        screen.said(said[-1])
+    stage.screen.chapter(f"A deploy: the migration {stage.team.bad} passed review")
+    migrate(stage)
     stage.typist.script("./deploy", "v42")
+
+
+def migrate(stage: Stage) -> None:
+    """Apply the bad migration, unless it is, and note when it began."""
+    stage.screen.typed("npx node-pg-migrate up")
+    if not _migrated_at(stage):
+        said = stage.project.deploy_bad_migration().strip().splitlines()
+        stage.screen.said(said[-1])
+    stage.progress.migrated_at = _migrated_at(stage)
+
+
+def _migrated_at(stage: Stage) -> float:
+    """When the tool says that it applied the migration; 0 when it did not."""
+    query = """SELECT extract(epoch FROM run_on AT TIME ZONE 'UTC')::float8 FROM public.pgmigrations
+               WHERE name = %s"""
+    with stage.production.session() as session:
+        row = session.execute(query, (stage.team.bad,)).fetchone()
+    return float(row[0]) if row else 0.0
 
 
 def alarm(stage: Stage) -> None:
@@ -106,7 +127,7 @@ def alarm(stage: Stage) -> None:
             "the ETL was meant to fail and does not",
             where=str(stage.processes.log("etl")),
             intact="everything",
-            next=command("--fresh"),
+            next=stage.place.command("--fresh"),
         )
     stage.screen.chapter("The alert: the ETL fails, and the application writes into the new columns")
     last = stage.processes.log("etl").read_text("utf-8").strip().splitlines()[-1]
@@ -116,7 +137,8 @@ def alarm(stage: Stage) -> None:
 def open_incident(stage: Stage) -> None:
     """Open the incident; one that a killed demo had opened is taken up."""
     if not incidents(stage.place):
-        stage.typist.verb("open", "--last", "1", "--symptom", "ETL fails with 23514", "--target", TARGET)
+        words = ("--last", "1", "--symptom", stage.team.symptom, "--target", stage.team.target)
+        stage.typist.verb("open", *words)
     stage.progress.incident = incidents(stage.place)[-1]
 
 
@@ -153,24 +175,30 @@ def approve(stage: Stage) -> None:
     stage.screen.remark("A demo is not two people: this machine made both keys and holds both.")
     stage.screen.remark("On your database each person signs with a key that only that person has.")
     for name in (SRE, OWNER):
-        words = ("--as", name, "--key", f"../people/{name}", "--confirm", TARGET)
+        words = ("--as", name, "--key", f"../people/{name}", "--confirm", stage.team.target)
         stage.typist.verb("approve", stage.progress.incident, *words, actor=name)
 
 
 def revert_application(stage: Stage) -> None:
     """The previous version of the application: its writes succeed on both schemas."""
-    stage.screen.chapter("First the application: v41 writes to the new schema and to the old one")
-    stage.typist.script("./deploy", "v41")
+    safe = stage.team.safe_version
+    stage.screen.chapter(f"First the application: {safe} writes to the new schema and to the old one")
+    stage.typist.script("./deploy", safe)
 
 
 def run(stage: Stage) -> None:
-    """The down itself, or what is left of it when a demo was killed in the middle."""
+    """The down, with everything kept that it destroys."""
     stage.screen.chapter("The way back: every destroyed value is kept in the tool's own transaction")
+    carry_out(stage)
+
+
+def carry_out(stage: Stage) -> None:
+    """What was approved, or what is left of it when a demo was killed in the middle."""
     incident = stage.progress.incident
     if stage.evidence.running():
         stage.typist.verb("resume", incident, "--watch", WATCH)
     else:
-        words = ("--application", "v41", "--confirmed-by", OPERATOR, "--watch", WATCH)
+        words = ("--application", stage.team.safe_version, "--confirmed-by", OPERATOR, "--watch", WATCH)
         stage.typist.verb("run", incident, *words)
     stage.tell_ledger()
 

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 
 from backout.app.results import DemoSecond
 from backout.demo import evidence, place
+from backout.demo.place import Place
 from backout.demo.screen import Screen
 from backout.demo.story import Wishes, check
 from backout.demo.typist import Typist
@@ -25,7 +26,7 @@ TARGET = "heroes-staging"
 ROWS, EDITED, INSERTED = 1_000, 50, 1
 
 NAMES = Team(
-    "names",
+    ("names",),
     TARGET,
     "staging",
     "1700000100000_split-names",
@@ -38,7 +39,7 @@ expect = ">= 1000"
 """
 
 
-def good(counted: DemoSecond) -> bool:
+def _good(counted: DemoSecond) -> bool:
     """Whether every value came back onto its row."""
     return counted.rows == counted.values_kept == counted.names_back == ROWS + INSERTED
 
@@ -64,10 +65,15 @@ class _Stage:
             return dict(session.execute(query.encode()).fetchall())
 
 
+def _where() -> Place:
+    return place.find("second", "--second")
+
+
 def tell(wishes: Wishes) -> int:
     """Tell it from the beginning; 0 when all 1,001 values are back on their rows."""
-    check(wishes)
-    where = place.find("second").make()
+    where = _where()
+    check(wishes, where)
+    where.make()
     began = time.time()
     screen = Screen(wishes.as_json, lambda: began)
     screen.remark("Setting up: a PostgreSQL server, a project with two migrations, 1,000 users ...")
@@ -122,13 +128,13 @@ def _way_back(stage: _Stage, incident: str, wanted: dict[int, str], began: float
     typist.verb("kept", "put-back", incident, "--column", "first_name=full_name", *signed, actor=OWNER)
     there = stage.names("full_name")
     back = sum(there.get(key) == name for key, name in wanted.items())
-    done = evidence.Evidence(place.find("second"), incident).execution()
+    done = evidence.Evidence(_where(), incident).execution()
     if done is None:
         raise NeighbourUnreachable(
             "the run left no record in the journal",
-            where=str(place.find("second").root),
+            where=str(_where().root),
             intact="the demo's own server and files",
-            next=place.command("--second"),
+            next=_where().command(),
         )
     return DemoSecond(round(time.time() - began, 1), len(wanted), done.values_kept, without, back, incident)
 
@@ -137,7 +143,7 @@ def _end(screen: Screen, counted: DemoSecond, as_json: bool) -> int:
     screen.chapter(f"{counted.names_back:,} of {counted.rows:,} names are what the application last wrote")
     screen.said(f"  kept {counted.values_kept:,}, left by the down alone {counted.names_without_backout:,}")
     screen.said("next: nothing")
-    code = 0 if good(counted) else 1
+    code = 0 if _good(counted) else 1
     if as_json:
         print(json.dumps({"exit": code, **asdict(counted)}), flush=True)  # noqa: T201
     return code

@@ -1,4 +1,4 @@
-"""The demo's story, in order. It survives `kill -9`: the next demo goes on with the same incident."""
+"""Tells one night, scene by scene. It survives `kill -9`: the next demo goes on with the same incident."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from backout.demo import ending, place, progress, scenes
+from backout.demo import ending, progress, scenes
+from backout.demo.ending import Ending
 from backout.demo.place import Place
 from backout.demo.progress import Progress
 from backout.demo.scenes import Stage
@@ -16,24 +17,11 @@ from backout.demo.screen import Screen
 from backout.demo.typist import Typist, VerbEnded
 from backout.demo.world import control, heroes, ledger, production, project, scratch
 from backout.demo.world.processes import Processes
+from backout.demo.world.production import Production
+from backout.demo.world.project import Project, Team
 from backout.errors import ConfigurationError
 
-SCENES: tuple[tuple[str, Callable[[Stage], None]], ...] = (
-    ("work", scenes.work),
-    ("deploy", scenes.deploy),
-    ("alarm", scenes.alarm),
-    ("open", scenes.open_incident),
-    ("contain", scenes.contain),
-    ("prove", scenes.prove),
-    ("propose", scenes.propose),
-    ("approve", scenes.approve),
-    ("revert application", scenes.revert_application),
-    ("run", scenes.run),
-    ("release", scenes.release),
-    ("verify", scenes.verify),
-    ("kept", scenes.kept),
-    ("postmortem", scenes.postmortem),
-)
+Scenes = tuple[tuple[str, Callable[[Stage], None]], ...]
 _HEARTBEAT_SECONDS = 5.0
 _APPROVED_AGAIN = ("propose", "approve")
 """What is done again when `run` finds that the approvals no longer hold, e.g. after a night."""
@@ -47,30 +35,45 @@ class Wishes:
     as_json: bool = False
     fresh: bool = False
     dead_etl: bool = False
+    remarks: tuple[str, ...] = ()
+    """What is said of the options before anything happens."""
 
 
-def check(wishes: Wishes) -> None:
+@dataclass(frozen=True, slots=True)
+class Night:
+    """One story: whose night it is, where it is played, its scenes in order, and how its end is counted."""
+
+    team: Team
+    checks: Callable[[int], str]
+    """The validation plan as TOML, for a port of the API."""
+    where: Callable[[], Place]
+    scenes: Scenes
+    end: Callable[[Stage], Ending]
+
+
+def check(wishes: Wishes, where: Place) -> None:
     """Raises `ConfigurationError` where Enter is to be waited for and nobody can press it."""
     if wishes.pause and not sys.stdin.isatty():
         raise ConfigurationError(
             "--pause waits for Enter, and there is no terminal",
             where="standard input",
             intact="everything; nothing was started",
-            next=place.command(),
+            next=where.command(),
         )
 
 
-def tell(wishes: Wishes) -> int:
+def tell(night: Night, wishes: Wishes) -> int:
     """Tell the story, or the rest of it; 0 when nothing was lost and everything was verified."""
-    check(wishes)
-    where = place.find()
+    where = night.where()
+    check(wishes, where)
     screen = Screen(wishes.as_json, lambda: ledger.first_acknowledged(where.ledger))
-    processes = Processes(where.processes)
     where.make()
+    for remark in wishes.remarks:
+        screen.remark(remark)
     with where.alone(), _alive(where):
-        stage = _set_stage(where, screen, processes, wishes)
+        stage = _set_stage(night, where, screen, wishes)
         try:
-            return _play(stage, wishes)
+            return _play(night, stage, wishes)
         finally:
             _clear_stage(stage)
 
@@ -94,32 +97,42 @@ def _alive(where: Place) -> Iterator[None]:
         over.set()
 
 
-def _set_stage(where: Place, screen: Screen, processes: Processes, wishes: Wishes) -> Stage:
+def _set_stage(night: Night, where: Place, screen: Screen, wishes: Wishes) -> Stage:
     """Take up the story that was cut, or begin a new one in a new database."""
+    processes = Processes(where.processes)
     typist = Typist(where, processes, screen)
     if typist.end_orphan():
         screen.remark("A verb of a demo that was killed was still at work; it has been ended.")
     found = None if wishes.fresh else progress.load(where.story)
     if found is not None:
         screen.remark("Going on where the last demo was cut (--fresh begins anew).")
-        running = production.start(where)
-        team = project.Project(where.project, running.url, heroes.HEROES)
+        running = production.start(where, archives=night.team.archives)
+        team = project.Project(where.project, running.url, night.team)
         return Stage(where, running, team, processes, screen, typist, found)
     for name in ("application", "etl"):
         processes.end(name)
     screen.remark("Setting up: a PostgreSQL server, a project with migrations, two people's keys ...")
-    where.story.unlink(missing_ok=True)
-    for file in (where.ledger, *where.control.glob("*.json")):
-        file.unlink(missing_ok=True)
-    scratch.forget(where)
-    running = production.start(where)
-    team = project.make(where, running, heroes.HEROES, heroes.checks(running.http_port))
-    heroes.write_scripts(where)
+    running, team = _new_world(night, where)
     begun = Progress(where.story, dead_etl=wishes.dead_etl)
     begun.save()
     stage = Stage(where, running, team, processes, screen, typist, begun)
     _introduce(stage)
     return stage
+
+
+def _new_world(night: Night, where: Place) -> tuple[Production, Project]:
+    """Nothing of the last story; then everything that is there on a calm day."""
+    where.story.unlink(missing_ok=True)
+    for file in (where.ledger, *where.control.glob("*.json")):
+        file.unlink(missing_ok=True)
+    scratch.forget(where)
+    running = production.start(where, archives=night.team.archives)
+    if night.team.archives:
+        production.forget_backups(running)
+    team = project.make(where, running, night.team, night.checks(running.http_port))
+    heroes.write_scripts(where)
+    control.write(where.control / "deployed.json", {"version": night.team.calm_version})
+    return running, team
 
 
 def _introduce(stage: Stage) -> None:
@@ -129,13 +142,13 @@ def _introduce(stage: Stage) -> None:
     stage.screen.typed(f"cd '{place_.project}' && export BACKOUT_STATE='{place_.state}'")
 
 
-def _play(stage: Stage, wishes: Wishes) -> int:
+def _play(night: Night, stage: Stage, wishes: Wishes) -> int:
     scenes.start(stage)
-    for name, scene in SCENES:
+    for name, scene in night.scenes:
         if name in stage.progress.steps:
             continue
         try:
-            _scene(stage, name, scene)
+            _scene(night, stage, name, scene)
         except VerbEnded as ended:
             if name != "verify" or ended.exit_code != 1:
                 raise
@@ -146,17 +159,17 @@ def _play(stage: Stage, wishes: Wishes) -> int:
             input("\n[Enter] ")
     for process in ("application", "etl"):
         stage.processes.end(process)
-    numbers = ending.reckon(stage)
-    ending.show(stage, numbers)
+    reached = night.end(stage)
+    ending.show(stage, reached)
     stage.progress.finished = True
     stage.progress.save()
-    code = 0 if ending.good(numbers) else 1
+    code = 0 if reached.good else 1
     if wishes.as_json:
-        print(ending.document(numbers, code), flush=True)  # noqa: T201
+        print(ending.document(reached, code), flush=True)  # noqa: T201
     return code
 
 
-def _scene(stage: Stage, name: str, scene: Callable[[Stage], None]) -> None:
+def _scene(night: Night, stage: Stage, name: str, scene: Callable[[Stage], None]) -> None:
     """One scene; when the approvals of `run` no longer hold, they are asked for once more."""
     try:
         scene(stage)
@@ -165,7 +178,7 @@ def _scene(stage: Stage, name: str, scene: Callable[[Stage], None]) -> None:
             raise
         stage.screen.remark("The approvals no longer hold; the evidence is made and approved anew.")
         for again in _APPROVED_AGAIN:
-            dict(SCENES)[again](stage)
+            dict(night.scenes)[again](stage)
         scene(stage)
 
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from backout.demo.place import Place, command
+from backout.demo.place import Place
 from backout.demo.screen import Screen
 from backout.demo.world.processes import Processes
 from backout.demo.world.project import OPERATOR
@@ -21,12 +21,12 @@ _PATIENCE_SECONDS = 15.0
 class VerbEnded(BackoutError):
     """A verb ended in another way than this story expects; `exit_code` is the verb's own."""
 
-    def __init__(self, typed: str, code: int) -> None:
+    def __init__(self, typed: str, code: int, next: str) -> None:
         super().__init__(
             f"`{typed}` ended with exit {code}",
             where="the demo; its own words stand above",
             intact="the story so far: the next demo goes on here, --fresh begins anew",
-            next=command(),
+            next=next,
         )
         self.exit_code = code
 
@@ -59,11 +59,11 @@ class Typist:
                 "the demo was stopped",
                 where="the demo; the verb's own words stand above",
                 intact="the story so far: the next demo goes on here",
-                next=command(),
+                next=self._place.command(),
             ) from None
         self._processes.forget("verb")
         if code not in expect:
-            raise VerbEnded(shown, code)
+            raise VerbEnded(shown, code, self._place.command())
         return code
 
     def _environment(self, actor: str) -> dict[str, str]:
@@ -82,7 +82,7 @@ class Typist:
         )
         self._screen.said(done.stdout + done.stderr)
         if done.returncode != 0:
-            raise VerbEnded(shown, done.returncode)
+            raise VerbEnded(shown, done.returncode, self._place.command())
 
     def end_orphan(self) -> bool:
         """End a verb that a killed demo left at work; asked first, to stop before its next effect."""

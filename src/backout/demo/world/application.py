@@ -22,7 +22,7 @@ import psycopg
 from backout.demo.world import control
 from backout.demo.world.api import serve_api
 from backout.demo.world.ledger import Ledger
-from backout.demo.world.writes import USERS, WRITERS, Hand, Write
+from backout.demo.world.writes import USERS, WRITERS, Gone, Hand, Write
 
 CLIENTS = 4
 PACE_SECONDS = 0.1
@@ -73,7 +73,13 @@ class Client(threading.Thread):
         version = str(control.read(self._control / "deployed.json").get("version", "v41"))
         self._seen.runs[self._number] = version
         write = self._hand.next(version)
-        acknowledged = WRITERS[version](session, write)
+        try:
+            acknowledged = WRITERS[version](session, write)
+        except Gone:
+            self._hand.gone(write)
+            self._ledger.write({"kind": "gone", "client": self._number, "of": write.table})
+            self._seen.count("gone")
+            return
         self._hand.done(acknowledged)
         self._ledger.write(self._line(version, acknowledged))
         self._seen.count("acknowledged")

@@ -9,11 +9,10 @@ from backout.demo.place import Place
 from backout.demo.world.project import Team
 
 TARGET = "heroes-production"
-BAD = "1795314660000_hero-snapshots-v2"
 SETTLE_SECONDS = 8
 """How long the smoke test of `verify` waits for the ETL."""
 
-_SEED = """
+SEED = """
 INSERT INTO public.teams (name) SELECT 'team ' || n FROM generate_series(1, 20) n;
 INSERT INTO public.users (team_id, name) SELECT 1 + n % 20, 'hero ' || n FROM generate_series(1, 2000) n;
 INSERT INTO public.hero_snapshots (user_id, taken_at, payload, power, processed_at)
@@ -56,7 +55,16 @@ processed = "SELECT processed_at IS NOT NULL FROM hero_snapshots WHERE id = %(ke
 remove = "DELETE FROM hero_snapshots WHERE id = %(key)s"
 """
 
-HEROES = Team("heroes", TARGET, "production", BAD, _SEED)
+HEROES = Team(
+    ("heroes", "v2"),
+    TARGET,
+    "production",
+    "1795314660000_hero-snapshots-v2",
+    SEED,
+    "ETL fails with 23514",
+    "v41",
+    "v41",
+)
 
 
 def checks(http_port: int) -> str:

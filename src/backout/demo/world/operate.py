@@ -11,7 +11,7 @@ from pathlib import Path
 
 from backout.demo.world import control
 
-VERSIONS = ("v41", "v42")
+VERSIONS = ("v41", "v42", "v43", "v44")
 _PATIENCE_SECONDS = 20.0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+import shlex
 import shutil
 import socket
 from dataclasses import asdict, dataclass
@@ -17,6 +18,7 @@ from backout.postgres.binaries import Binaries, installations
 from backout.postgres.connect import Session, open_session
 
 ROLE = "heroes"
+BACKUP_ROLE = "heroes_backup"
 DATABASE = "heroes"
 _PREFERRED = ("wheel", 16)
 # What is private and thrown away elsewhere is production here: it must not lose what it acknowledged.
@@ -30,6 +32,7 @@ _SETTINGS = {
     "timezone": "UTC",
 }
 _HBA = "local all postgres trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
+_HBA_BACKUP = f"host replication {BACKUP_ROLE} 127.0.0.1/32 scram-sha-256\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,9 @@ class Production:
     http_port: int
     bin_directory: str
     password: str
+    archive: str = ""
+    """Where its WAL is archived, if it is."""
+    backup_password: str = ""
 
     @property
     def layout(self) -> servers.Layout:
@@ -50,13 +56,27 @@ class Production:
         known = next((b for b in installations() if b.directory == directory), None)
         return servers.Layout(
             known or Binaries(directory, 0, "", "wheel"),
-            *(Path(self.data), Path(self.sockets), self.port, "postgres", True, _SETTINGS),
+            *(Path(self.data), Path(self.sockets), self.port, "postgres", True),
+            _SETTINGS | (_archiving(self.archive) if self.archive else {}),
         )
+
+    @property
+    def store(self) -> Path:
+        """Where its base backups lie, beside the archive."""
+        return Path(self.archive).with_name("backups")
 
     @property
     def url(self) -> str:
         """Connection string of the application, the ETL and the migration tool."""
-        return f"postgresql://{ROLE}:{self.password}@127.0.0.1:{self.port}/{DATABASE}?sslmode=disable"
+        return self._url(ROLE, self.password)
+
+    @property
+    def backup_url(self) -> str:
+        """Connection string of the role that takes base backups and dumps."""
+        return self._url(BACKUP_ROLE, self.backup_password)
+
+    def _url(self, role: str, password: str) -> str:
+        return f"postgresql://{role}:{password}@127.0.0.1:{self.port}/{DATABASE}?sslmode=disable"
 
     def administer(self, database: str = "postgres") -> Session:
         """A session of the administrator, who set this server up on a calm day."""
@@ -67,32 +87,43 @@ class Production:
         return open_session(self.url, "demo-reckoning")
 
 
-def start(place: Place) -> Production:
+def _archiving(directory: str) -> dict[str, str]:
+    """As the manual of PostgreSQL shows it: a segment is never written over."""
+    to = f"{shlex.quote(directory)}/%f"
+    return {"archive_mode": "on", "archive_command": f"test ! -f {to} && cp %p {to}"}
+
+
+def start(place: Place, *, archives: bool = False) -> Production:
     """The server of the last demo, else a new one; running and reachable on 127.0.0.1."""
     record = control.read(place.root / "production.json")
     found = Production(**record) if record else None
     if found is None or not Path(found.data, "PG_VERSION").exists():
-        found = _make(place)
+        found = _make(place, archives=archives)
     servers.start(found.layout)
     return found
 
 
-def _make(place: Place) -> Production:
+def _make(place: Place, *, archives: bool) -> Production:
     binaries = servers.reachable(_binaries())
     port, http_port = _free_ports(2)
     sockets = servers.private_directory("bk-demo-")
+    data = _data_directory(place)
     made = Production(
-        data=str(_data_directory(place)),
+        data=str(data),
         sockets=str(sockets),
         port=port,
         http_port=http_port,
         bin_directory=str(binaries.directory),
         password=secrets.token_urlsafe(18),
+        archive=str(data.parent / "archive") if archives else "",
+        backup_password=secrets.token_urlsafe(18) if archives else "",
     )
     shutil.rmtree(made.data, ignore_errors=True)
+    if archives:
+        forget_backups(made)
     servers.create(made.layout)
     servers.run_program([binaries.program("pg_checksums"), "--enable", f"--pgdata={made.data}"])
-    (Path(made.data) / "pg_hba.conf").write_text(_HBA)
+    (Path(made.data) / "pg_hba.conf").write_text(_HBA + (_HBA_BACKUP if archives else ""))
     record = place.root / "production.json"
     record.touch(mode=0o600)
     control.write(record, asdict(made))
@@ -157,6 +188,27 @@ def fresh_database(production: Production) -> None:
         admin.execute(f"ALTER SCHEMA public OWNER TO {ROLE}")
         for schema in ("backout", "backout_kept"):  # the script that `backout doctor` prints, run once
             admin.execute(f"CREATE SCHEMA {schema} AUTHORIZATION {ROLE}")
+        if production.archive:
+            _make_backup_role(admin, production)
+
+
+def _make_backup_role(admin: Session, production: Production) -> None:
+    """What the page of base backups asks for: REPLICATION, the switch of WAL, and to read for dumps."""
+    known = admin.execute("SELECT 1 FROM pg_catalog.pg_roles WHERE rolname = %s", (BACKUP_ROLE,)).fetchone()
+    if known is None:
+        admin.execute(f"CREATE ROLE {BACKUP_ROLE} LOGIN REPLICATION")
+    admin.execute(f"ALTER ROLE {BACKUP_ROLE} PASSWORD '{production.backup_password}'")
+    admin.execute(f"GRANT pg_read_all_data TO {BACKUP_ROLE}")
+    admin.execute(f"GRANT EXECUTE ON FUNCTION pg_catalog.pg_switch_wal() TO {BACKUP_ROLE}")
+
+
+def forget_backups(production: Production) -> None:
+    """An empty archive and no base backup: those of a world that is gone help nobody."""
+    archive = Path(production.archive)
+    shutil.rmtree(production.store, ignore_errors=True)
+    shutil.rmtree(archive, ignore_errors=True)
+    archive.mkdir(mode=0o700, parents=True)
+    servers.give(archive)
 
 
 def stop(production: Production) -> None:

@@ -23,7 +23,7 @@ allow_writes = true
 
 [target.{target}.dsn]
 operate = {{ file = "database-url" }}
-
+{snapshot}
 [target.{target}.migrations]
 tool = "node-pg-migrate"
 directory = "migrations"
@@ -32,7 +32,7 @@ node = "{node}"
 [target.{target}.snapshot]
 scope = "whole"
 
-{checks}
+{backups}{checks}
 [channels]
 file = "notices.txt"
 
@@ -43,21 +43,43 @@ allowed_signers = "allowed_signers"
 """
 
 
+# Base backups of the demo's own, beside the WAL that its production archives.
+_SNAPSHOT_DSN = 'snapshot = { file = "backup-url" }\n'
+_BACKUPS = """\
+[target.{target}.backups]
+tool = "base_backup"
+store = "{store}"
+archive = "{archive}"
+
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Team:
-    """One team and its bad migration. `migrations` names a folder beside this file."""
+    """One team and its bad migration. `migrations` names folders beside this file."""
 
-    migrations: str
+    migrations: tuple[str, ...]
     target: str
     environment: str
     bad: str
     seed: str
     """Rows of a calm day; qualified names."""
+    symptom: str = ""
+    """What is said when the incident is opened."""
+    calm_version: str = ""
+    """The application's version on the calm day."""
+    safe_version: str = ""
+    """The one whose writes succeed on the schema of before the migration, and on the one after it."""
+    etl: tuple[str, ...] = ()
+    """More words for the ETL."""
+    archives: bool = False
+    """Production archives its WAL, and a role of its own takes base backups."""
 
     @property
-    def files(self) -> Path:
-        """The migrations that the team has written."""
-        return _MIGRATIONS / self.migrations
+    def files(self) -> tuple[Path, ...]:
+        """The migrations that the team has written, in their order."""
+        found = (file for folder in self.migrations for file in (_MIGRATIONS / folder).glob("*.js"))
+        return tuple(sorted(found, key=lambda file: file.name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +93,8 @@ class Project:
     def deploy_bad_migration(self) -> str:
         """The deploy of that night: the reviewed file arrives and the tool runs `up`; what the tool said."""
         name = f"{self.team.bad}.js"
-        shutil.copyfile(self.team.files / name, self.directory / "migrations" / name)
+        file = next(file for file in self.team.files if file.name == name)
+        shutil.copyfile(file, self.directory / "migrations" / name)
         return node.migrate(self.directory, self.url, "up")
 
 
@@ -84,13 +107,15 @@ def make(place: Place, production: Production, team: Team, checks: str) -> Proje
     shutil.rmtree(directory, ignore_errors=True)
     place.make()
     (directory / "migrations").mkdir()
-    for file in sorted(team.files.glob("*.js")):
+    for file in team.files:
         if file.stem != team.bad:
             shutil.copyfile(file, directory / "migrations" / file.name)
     (directory / "package.json").write_text('{"name": "heroes", "private": true}\n')
     node.link_modules(directory, place.root / "node")
     _private(directory / "database-url", production.url)
-    _configure(place, team, checks)
+    if team.archives:
+        _private(directory / "backup-url", production.backup_url)
+    _configure(place, production, team, checks)
     fresh_database(production)
     node.migrate(directory, production.url, "up")
     with production.session() as session:
@@ -98,13 +123,17 @@ def make(place: Place, production: Production, team: Team, checks: str) -> Proje
     return Project(directory, production.url, team)
 
 
-def _configure(place: Place, team: Team, checks: str) -> None:
+def _configure(place: Place, production: Production, team: Team, checks: str) -> None:
     lines = [make_demo_key(place.people / name, name) for name in (SRE, OWNER)]
     (place.project / "allowed_signers").write_text("\n".join(lines) + "\n")
     text = _TOML.format(
         target=team.target,
         environment=team.environment,
         node=node.node(),
+        snapshot=_SNAPSHOT_DSN if team.archives else "",
+        backups=_BACKUPS.format(target=team.target, store=production.store, archive=production.archive)
+        if team.archives
+        else "",
         checks=checks,
         sre=SRE,
         owner=OWNER,

@@ -13,10 +13,10 @@ def stop(place: Place) -> None:
     """Stop the scratch servers; their files stay, so that a demo that goes on starts them again."""
     if not place.state.exists():
         return
-    scratch = Registry(place.state / "copies")
-    with scratch.lock():
-        for record in scratch.records():
-            servers.stop(layout_of(record), mode="fast")
+    for scratch in _registries(place):
+        with scratch.lock():
+            for record in scratch.records():
+                servers.stop(layout_of(record), mode="fast")
 
 
 def forget(place: Place) -> None:
@@ -26,8 +26,14 @@ def forget(place: Place) -> None:
     """
     if not place.state.exists():
         return
-    scratch = Registry(place.state / "copies")
-    with scratch.lock():
-        for record in scratch.records():
-            scratch.remove(record)
+    for scratch in _registries(place):
+        with scratch.lock():
+            for record in scratch.records():
+                scratch.remove(record)
     shutil.rmtree(place.state)
+
+
+def _registries(place: Place) -> tuple[Registry, ...]:
+    """Scratch servers, and restored instances where there are some."""
+    found = (place.state / name for name in ("copies", "instances"))
+    return tuple(Registry(directory) for directory in found if directory.exists())

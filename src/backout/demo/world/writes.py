@@ -1,4 +1,8 @@
-"""What the application writes, in its two versions: v42 fills the new columns, v41 knows nothing of them."""
+"""What the application writes, version by version.
+
+v41 knows nothing of the columns that v42 fills. v43 writes into seasons and mottos; v44 knows neither, so its
+writes succeed before, during and after the migration that empties the one and drops the other.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +13,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from uuid import uuid4
 
-from psycopg import Connection
+from psycopg import Connection, sql
 
 USERS = 2_000
+SEASONS = 4
 _REMEMBERED = 40
 """How many of its own snapshots a client may still correct."""
 
@@ -21,13 +26,26 @@ class Write:
     """One write to one row. `key` is 0 until the database has given one."""
 
     kind: str
-    """`snapshot` and `correction` go to hero_snapshots, `visit` to users."""
     key: int
     values: Mapping[str, object]
 
     @property
     def table(self) -> str:
-        return "users" if self.kind == "visit" else "hero_snapshots"
+        return _TABLES[self.kind]
+
+
+_TABLES = {
+    "visit": "users",
+    "motto": "users",
+    "snapshot": "hero_snapshots",
+    "correction": "hero_snapshots",
+    "retake": "hero_snapshots",
+    "cheer": "cheers",
+}
+
+
+class Gone(Exception):
+    """The row that a client wrote to is not there: nothing was written, and nothing is acknowledged."""
 
 
 class Hand:
@@ -40,17 +58,27 @@ class Hand:
         self._own: list[int] = []
 
     def next(self, version: str) -> Write:
-        """A snapshot mostly, sometimes a visit; v42 also corrects what it said of a snapshot before."""
-        dice = self._random.random()
-        if dice < 0.2:
-            return self._visit()
-        if dice < 0.35 and version == "v42" and self._own:
-            return Write("correction", self._random.choice(self._own), self._said(never_null=True))
-        return self._snapshot(version)
+        """A snapshot mostly, sometimes a visit; the rest of what the version does, to rows of its own."""
+        habits = _HABITS[version]
+        kind = self._random.choices(list(habits), list(habits.values()))[0]
+        if kind in ("visit", "motto"):
+            return self._to_user(kind)
+        if kind == "snapshot" or not self._own:
+            return self._snapshot(version)
+        own = self._random.choice(self._own)
+        match kind:
+            case "correction":
+                return Write(kind, own, self._said(never_null=True))
+            case "retake":
+                return Write(kind, own, {"power": self._random.randint(1, 9_999)})
+            case _:
+                return Write(kind, 0, {"snapshot_id": own, "nonce": uuid4().hex})
 
-    def _visit(self) -> Write:
+    def _to_user(self, kind: str) -> Write:
+        """What only grows: a later value stands for all before it."""
         self._seen = max(self._seen + 1, time.time_ns() // 1_000)
-        return Write("visit", self._random.choice(self._users[:100]), {"seen": self._seen})
+        value = {"seen": self._seen} if kind == "visit" else {"motto": f"onwards {self._seen}"}
+        return Write(kind, self._random.choice(self._users[:100]), value)
 
     def _snapshot(self, version: str) -> Write:
         values: dict[str, object] = {
@@ -58,7 +86,11 @@ class Hand:
             "nonce": uuid4().hex,
             "power": self._random.randint(1, 9_999),
         }
-        return Write("snapshot", 0, values | (self._said() if version == "v42" else {}))
+        more = {"v42": self._said, "v43": self._season}.get(version, dict)
+        return Write("snapshot", 0, values | more())
+
+    def _season(self) -> dict[str, object]:
+        return {"season_id": self._random.randint(1, SEASONS)}
 
     def _said(self, never_null: bool = False) -> dict[str, object]:
         """Source and confidence; of one snapshot in ten the model is not confident at all."""
@@ -68,9 +100,23 @@ class Hand:
         return {"source": source, "confidence": None if unsure else self._random.randint(1, 127) / 128}
 
     def done(self, write: Write) -> None:
-        """Remember an acknowledged snapshot of v42, so that it can be corrected later."""
-        if write.kind == "snapshot" and "source" in write.values:
+        """Remember an acknowledged snapshot, so that it can be written to later."""
+        if write.kind == "snapshot":
             self._own = [*self._own[-_REMEMBERED:], write.key]
+
+    def gone(self, write: Write) -> None:
+        """Forget a snapshot that is not there any more."""
+        lost = write.values.get("snapshot_id", write.key)
+        self._own = [key for key in self._own if key != lost]
+
+
+_HABITS: Mapping[str, Mapping[str, float]] = {
+    "v41": {"visit": 0.2, "snapshot": 0.8},
+    "v42": {"visit": 0.2, "correction": 0.15, "snapshot": 0.65},
+    "v43": {"visit": 0.15, "motto": 0.1, "retake": 0.1, "cheer": 0.15, "snapshot": 0.5},
+    "v44": {"visit": 0.2, "retake": 0.15, "cheer": 0.15, "snapshot": 0.5},
+}
+"""How often a client of each version does what."""
 
 
 def _visit(session: Connection, write: Write) -> Write:
@@ -105,12 +151,18 @@ def _v42(session: Connection, write: Write) -> Write:
             (values["source"], values["confidence"], write.key),
         )
         return write
-    row = session.execute(
-        """INSERT INTO hero_snapshots (user_id, payload, strength, source, confidence)
-           VALUES (%s, %s, %s, %s, %s) RETURNING id""",
-        (values["user_id"], _payload(values), values["power"], values["source"], values["confidence"]),
-    ).fetchone()
-    return _with_key(write, row)
+    return _insert(session, write, "strength", "source", "confidence")
+
+
+def _insert(session: Connection, write: Write, power: str, *more: str) -> Write:
+    """A snapshot, its columns by name; `power` is what the column of that value is called."""
+    values = write.values
+    named = {"user_id": values["user_id"], "payload": _payload(values), power: values["power"]}
+    named |= {name: values[name] for name in more}
+    query = sql.SQL("INSERT INTO hero_snapshots ({}) VALUES ({}) RETURNING id").format(
+        sql.SQL(", ").join(map(sql.Identifier, named)), sql.SQL(", ").join([sql.Placeholder()] * len(named))
+    )
+    return _with_key(write, session.execute(query, list(named.values())).fetchone())
 
 
 def _with_key(write: Write, row: tuple[object, ...] | None) -> Write:
@@ -119,4 +171,52 @@ def _with_key(write: Write, row: tuple[object, ...] | None) -> Write:
     return replace(write, key=row[0])
 
 
-WRITERS: Mapping[str, Callable[[Connection, Write], Write]] = {"v41": _v41, "v42": _v42}
+def _v43(session: Connection, write: Write) -> Write:
+    """v43 knows seasons and mottos."""
+    match write.kind:
+        case "motto":
+            query = "UPDATE users SET motto = %s WHERE id = %s"
+            session.execute(query, (write.values["motto"], write.key))
+            return write
+        case "snapshot":
+            return _insert(session, write, "power", "season_id")
+        case _:
+            return _v44(session, write)
+
+
+def _v44(session: Connection, write: Write) -> Write:
+    """v44 names neither a season nor a motto. Raises `Gone` where the row that it writes to is not there."""
+    match write.kind:
+        case "visit":
+            return _visit(session, write)
+        case "retake":
+            query = "UPDATE hero_snapshots SET power = %s WHERE id = %s"
+            if not session.execute(query, (write.values["power"], write.key)).rowcount:
+                raise Gone
+            return write
+        case "cheer":
+            return _cheer(session, write)
+        case _:
+            return _insert(session, write, "power")
+
+
+def _cheer(session: Connection, write: Write) -> Write:
+    """The snapshot first, then what hangs on it: the order in which a TRUNCATE takes their locks too."""
+    snapshot = write.values["snapshot_id"]
+    with session.transaction():
+        there = session.execute("SELECT 1 FROM hero_snapshots WHERE id = %s FOR KEY SHARE", (snapshot,))
+        if there.fetchone() is None:
+            raise Gone
+        row = session.execute(
+            "INSERT INTO cheers (snapshot_id, nonce) VALUES (%s, %s) RETURNING id",
+            (snapshot, write.values["nonce"]),
+        ).fetchone()
+    return _with_key(write, row)
+
+
+WRITERS: Mapping[str, Callable[[Connection, Write], Write]] = {
+    "v41": _v41,
+    "v42": _v42,
+    "v43": _v43,
+    "v44": _v44,
+}

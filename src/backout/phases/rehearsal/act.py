@@ -59,7 +59,7 @@ def reached_outside(rehearsals: Sequence[Rehearsal], snapshot: Snapshot) -> bool
 
 def may_have_destroyed(found: Triage) -> bool:
     """Whether the up's statements can have taken anything away, as far as they can be read."""
-    return bool(decide.unknown_losses_of_up(found))
+    return bool(decide.taken_by_statements(found))
 
 
 def of_the_down(rehearsals: Sequence[Rehearsal]) -> Rehearsal | None:

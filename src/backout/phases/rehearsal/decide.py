@@ -82,6 +82,21 @@ def unknown_losses_of_up(found: Triage, now: Schema) -> tuple[Loss, ...]:
     An UPDATE of a column that the same up added destroys nothing. Statements that could not be captured
     at all make one line for the whole migration. `now` tells which tables go along with one that is emptied.
     """
+    losses = {loss.key: loss for loss in taken_by_statements(found)}
+    if not found.up_known:
+        return tuple(losses.values())
+    made = {
+        _qualified(e.table) for s in found.up for e in effects(s.text) if e.kind is EffectKind.CREATE_TABLE
+    }
+    emptied = [s.text for s in found.up if any(e.kind in _EMPTIES for e in effects(s.text))]
+    for table in sorted(rows_reached(emptied, now) - made):
+        loss = _unknown(table, "", LossKind.ROWS_GONE)
+        losses.setdefault(loss.key, loss)
+    return tuple(losses.values())
+
+
+def taken_by_statements(found: Triage) -> tuple[Loss, ...]:
+    """What the statements themselves name; what goes along with it by a cascade apart."""
     if not found.up_known:
         return (_unknown(found.offending[-1], "", LossKind.VALUES_CHANGED),) if found.offending else ()
     new_columns = created_by_up(found)
@@ -97,10 +112,6 @@ def unknown_losses_of_up(found: Triage, now: Schema) -> tuple[Loss, ...]:
         if statement.klass is StatementClass.DYNAMIC:
             loss = _unknown("what dynamic SQL did", "", LossKind.VALUES_CHANGED)
             losses.setdefault(loss.key, loss)
-    emptied = [s.text for s in found.up if any(e.kind in _EMPTIES for e in effects(s.text))]
-    for table in sorted(rows_reached(emptied, now) - made):
-        loss = _unknown(table, "", LossKind.ROWS_GONE)
-        losses.setdefault(loss.key, loss)
     return tuple(losses.values())
 
 

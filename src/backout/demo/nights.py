@@ -1,0 +1,100 @@
+"""The nights that the demo can tell, as stories of the same world."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from backout.demo import destructive, ending, place, scenes, second, story
+from backout.demo.story import Night, Wishes
+from backout.demo.world import heroes, seasons
+from backout.errors import ConfigurationError
+
+FIRST = Night(
+    heroes.HEROES,
+    heroes.checks,
+    place.find,
+    (
+        ("work", scenes.work),
+        ("deploy", scenes.deploy),
+        ("alarm", scenes.alarm),
+        ("open", scenes.open_incident),
+        ("contain", scenes.contain),
+        ("prove", scenes.prove),
+        ("propose", scenes.propose),
+        ("approve", scenes.approve),
+        ("revert application", scenes.revert_application),
+        ("run", scenes.run),
+        ("release", scenes.release),
+        ("verify", scenes.verify),
+        ("kept", scenes.kept),
+        ("postmortem", scenes.postmortem),
+    ),
+    ending.first,
+)
+
+DESTRUCTIVE = Night(
+    seasons.SEASONS_TEAM,
+    seasons.checks,
+    destructive.where,
+    (
+        ("work", scenes.work),
+        ("backup", destructive.backup),
+        ("deploy", destructive.deploy),
+        ("alarm", destructive.alarm),
+        ("open", scenes.open_incident),
+        ("contain", destructive.contain),
+        ("prove", scenes.prove),
+        ("propose", scenes.propose),
+        ("approve", scenes.approve),
+        ("run", destructive.run),
+        ("parked", destructive.parked_rows),
+        ("release", scenes.release),
+        ("verify", scenes.verify),
+        ("postmortem", scenes.postmortem),
+    ),
+    destructive.end,
+)
+
+_NO_GUARD = "--no-guard: this demo never arms a guard; what one holds is not read by a repair yet."
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Which night, as it was typed."""
+
+    destructive: bool
+    second: bool
+    strategy: str
+    """Empty = not given."""
+    no_guard: bool
+
+
+def tell(asked: Asked, wishes: Wishes) -> int:
+    """Tell the night that is asked for; its exit code. Raises `ConfigurationError` for one that is none."""
+    require_sense(asked)
+    if asked.second:
+        return second.tell(wishes)
+    if not asked.destructive:
+        return story.tell(FIRST, wishes)
+    return story.tell(DESTRUCTIVE, replace(wishes, remarks=(_NO_GUARD,) if asked.no_guard else ()))
+
+
+def require_sense(asked: Asked) -> None:
+    """Raises `ConfigurationError` for options that do not go together, or are not there yet."""
+    of_destructive = asked.strategy or asked.no_guard
+    if asked.strategy == "restore":
+        what = (
+            "--strategy restore is not there yet: the demo cannot restore and cut over, it repairs in place"
+        )
+    elif asked.destructive and asked.second:
+        what = "destructive and --second are two different stories"
+    elif of_destructive and not asked.destructive:
+        what = "--strategy and --no-guard belong to the story destructive"
+    else:
+        return
+    raise ConfigurationError(
+        what,
+        where="the command line",
+        intact="everything; nothing was started",
+        next=destructive.where().command(),
+    )
