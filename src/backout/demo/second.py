@@ -142,7 +142,7 @@ def _way_back(stage: _Stage, incident: str, wanted: dict[int, str], began: float
 def _end(screen: Screen, counted: DemoSecond, as_json: bool) -> int:
     screen.chapter(f"{counted.names_back:,} of {counted.rows:,} names are what the application last wrote")
     screen.said(f"  kept {counted.values_kept:,}, left by the down alone {counted.names_without_backout:,}")
-    screen.said("next: nothing")
+    screen.said(f"next: {place.command('destructive')}")
     code = 0 if _good(counted) else 1
     if as_json:
         print(json.dumps({"exit": code, **asdict(counted)}), flush=True)  # noqa: T201
