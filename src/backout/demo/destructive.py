@@ -138,9 +138,9 @@ def _lines(back: Returned, fates: Fates) -> tuple[Line, ...]:
         ("profiles, records", f"{back.sums_wrong:,}", "other than their snapshots say"),
         ("rows not found", f"{back.not_found:,}", "by clients, while the tables were empty"),
         ("rows parked", f"{back.rows_parked:,}", f"made again by the ETL; {back.rows_waiting:,} undecided"),
-        ("writes since", f"{back.writes_since:,}", "acknowledged since the migration began; of these"),
+        ("writes since", f"{back.writes_since:,}", "since the migration began; of these:"),
         ("carried", f"{fates.carried:,}", "there as acknowledged, and on no list"),
         ("archived", f"{fates.archived:,}", "the old schema has no place for them"),
         ("parked", f"{fates.parked:,}", "a person decides"),
-        ("listed", f"{fates.listed:,}", "there, in rows that a rule decided and `parked list` shows"),
+        ("listed", f"{fates.listed:,}", "there, by a rule; `parked list` shows them"),
     )
