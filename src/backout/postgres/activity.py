@@ -260,6 +260,17 @@ def blocking(session: Session, pid: int) -> tuple[int, ...]:
     return tuple(row[0]) if row else ()
 
 
+def relation_names(session: Session) -> dict[int, str]:
+    """Qualified name by oid of every user relation that has a lock of its own meaning: no index, no TOAST."""
+    rows = session.execute(
+        """SELECT c.oid::bigint, n.nspname::text, c.relname::text
+           FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+           WHERE c.relkind IN ('r', 'p', 'm', 'v', 'f', 'S')
+             AND n.nspname !~ '^(pg_|information_schema$|backout)'"""
+    ).fetchall()
+    return {oid: qualified(schema, name) for oid, schema, name in rows}
+
+
 def file_nodes(session: Session) -> dict[str, int]:
     """relfilenode by name of every ordinary user table; another number means truncated or rewritten."""
     rows = session.execute(

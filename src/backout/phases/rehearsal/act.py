@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from backout.model.gate import Clearance
 from backout.model.loss import Loss
-from backout.model.plan import Keep, Plan, Rehearsal, Strategy
+from backout.model.plan import Keep, LockSeen, Plan, Rehearsal, Strategy
 from backout.model.snapshot import BeforeUp, Snapshot
 from backout.model.triage import Triage
 from backout.phases.rehearsal import decide, finish
@@ -250,12 +250,21 @@ def _second_pass(
         failure=failure,
         kept_values=values,
         attributes=tuple(dict.fromkeys(pair for c in ran.commits for pair in c.attributes)),
-        locked=tuple(keep.table for keep in keeps),
+        locks=_locks(stage, ran, history),
         locked_seconds=round(max((c.lock_seconds for c in ran.commits), default=0.0), 3),
         seconds=seconds,
         wal_bytes=wal,
         kept_bytes=size,
     )
+
+
+def _locks(stage: Stage, ran: ToolRun, history: str) -> tuple[LockSeen, ...]:
+    """What the tool's sessions held, by the names before the down. What the down itself made is nobody
+    else's yet, and the history is the tool's own."""
+    with stage.session(stage.copy) as session:
+        names = activity.relation_names(session)
+    held = [(names.get(lock.oid, history), lock) for commit in ran.commits for lock in commit.locks]
+    return decide.locks((name, lock.mode, lock.seconds) for name, lock in held if name != history)
 
 
 def reproduce(run: Run, world: World, clearance: Clearance, copy: str) -> str:

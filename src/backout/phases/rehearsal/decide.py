@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from backout.model.loss import DestroyedBy, Figure, Loss, LossKind
@@ -192,9 +192,7 @@ def succeeded(
         schema_after=after.digest,
         schema_differences=after.differences,
         differences_basis=after.basis,
-        locks=tuple(
-            LockSeen(t, "ACCESS EXCLUSIVE", keeping.locked_seconds) for t in dict.fromkeys(keeping.locked)
-        ),
+        locks=keeping.locks,
         rewrites=tuple(dict.fromkeys((*rewritten, *after.rewritten))),
         seconds=keeping.seconds,
         locked_seconds=keeping.locked_seconds,
@@ -202,12 +200,25 @@ def succeeded(
         kept_values=keeping.kept_values,
         kept_bytes=keeping.kept_bytes,
         kept_equals_destroyed=equal(keeping.kept_values, measured, keeps),
-        not_measured=tuple(dict.fromkeys((*NEVER_MEASURED, *not_measured))),
+        not_measured=tuple(dict.fromkeys((*NEVER_MEASURED, *not_measured, *_unseen_locks(base)))),
         touched=touched,
         attributes_after=keeping.attributes,
         untouched_tables=after.untouched,
         schema_now=after.now,
     )
+
+
+def locks(seen: Iterable[tuple[str, str, float]]) -> tuple[LockSeen, ...]:
+    """What was held, (relation, mode, seconds) of every transaction: each once, the longest time of it."""
+    longest: dict[tuple[str, str], float] = {}
+    for relation, mode, seconds in seen:
+        longest[relation, mode] = max(seconds, longest.get((relation, mode), 0.0))
+    return tuple(LockSeen(*place, round(seconds, 3)) for place, seconds in longest.items())
+
+
+def _unseen_locks(rehearsed: Rehearsal) -> tuple[str, ...]:
+    """Locks are read right before a COMMIT; a statement outside a transaction has none."""
+    return ("locks of statements outside a transaction",) if rehearsed.non_transactional else ()
 
 
 def _record(tool: str, environment: str, plan: Plan, copy: str, seen: Pass) -> Rehearsal:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from backout.model.loss import SchemaDifference
+from backout.model.plan import LockSeen
 from backout.model.statement import Statement
 
 
@@ -42,7 +43,7 @@ class Keeping:
     failure: str
     kept_values: int
     attributes: tuple[tuple[str, str], ...]
-    locked: tuple[str, ...]
+    locks: tuple[LockSeen, ...]
     locked_seconds: float
     seconds: float
     wal_bytes: int

@@ -10,11 +10,11 @@ import time
 from collections.abc import Callable, Sequence
 
 from backout.model.statement import StatementClass
-from backout.postgres.proxy import frames, units
+from backout.postgres.proxy import frames, held, units
 from backout.postgres.proxy.bench import Bench, Numbers
 from backout.postgres.proxy.frames import Message, Oversized
 from backout.postgres.proxy.gate import Gate
-from backout.postgres.proxy.keeper import Keeper, seconds_held
+from backout.postgres.proxy.keeper import Keeper
 from backout.postgres.proxy.pipe import BudgetPassed, InjectionFailed, Pipe
 from backout.postgres.proxy.policy import Policy
 from backout.postgres.proxy.relay import Relay
@@ -306,7 +306,7 @@ class ActiveSession:
         """Gate, xid, journal; after this nothing stands between the transaction and its COMMIT."""
         attributes, kept = self._gate.pass_through(tx) if tx.wrote or tx.isolated else ((), ())
         xid = self._pipe.rows("SELECT pg_catalog.pg_current_xact_id_if_assigned()::pg_catalog.text")[0][0]
-        held = seconds_held(tx)
+        locks = held.at_commit(tx)
         self._pipe.deadline = None
         if xid is None:
             return None
@@ -314,7 +314,8 @@ class ActiveSession:
             self._policy.on_commit(xid)
         except Exception as failure:
             raise NotLet("gate", GATE, "the commit could not be journalled") from failure
-        return SeenCommit(xid, self._recorder.transaction_now, attributes, kept, held)
+        felt = held.seconds_felt(tx, locks)
+        return SeenCommit(xid, self._recorder.transaction_now, attributes, kept, felt, locks)
 
     def _committed(self, commit: SeenCommit | None) -> None:
         if commit is not None:

@@ -12,6 +12,7 @@ from backout.model.plan import Keep
 from backout.model.statement import Statement, StatementClass
 from backout.postgres.names import kept_table
 from backout.postgres.proxy import capture as captures
+from backout.postgres.proxy import held
 from backout.postgres.proxy.capture import Capture, text
 from backout.postgres.proxy.locking import lock
 from backout.postgres.proxy.pipe import Pipe
@@ -82,6 +83,7 @@ class Bench:
         patience = budgets.lock_patience if tx.locked_at is None else budgets.lock_hold
         granted = lock(self.pipe, self.policy, statement, patience)
         tx.locked_at = tx.locked_at or granted
+        held.look(self.pipe, tx, granted)
         self.pipe.deadline = tx.locked_at + budgets.lock_hold
 
     def notice_death(self) -> None:

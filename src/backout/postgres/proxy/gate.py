@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 from psycopg import sql
@@ -9,7 +10,7 @@ from psycopg import sql
 from backout.model.plan import Keep, KeepHow
 from backout.postgres.names import KEPT_SCHEMA
 from backout.postgres.proxy import capture as captures
-from backout.postgres.proxy import disk, relevance
+from backout.postgres.proxy import disk, held, relevance
 from backout.postgres.proxy.arrays import array, elements
 from backout.postgres.proxy.capture import CHANGED, OPERATION, text
 from backout.postgres.proxy.pipe import Pipe
@@ -42,6 +43,8 @@ class Gate:
         if tx.baseline is None:
             self._ask_caller()
             return (), ()
+        held.look(self._pipe, tx, tx.sent_at)
+        begun = time.monotonic()
         # deferred triggers would run behind our back, after the check
         self._pipe.inject([("SET CONSTRAINTS ALL IMMEDIATE", ())])
         after = read_tables(self._pipe)
@@ -54,6 +57,7 @@ class Gate:
                 raise NotLet("gate", GATE, "; ".join(problems[:5]))
             kept = tuple(self._settle(tx, after))
             disk.check(self._pipe, self._policy)  # rows caught by triggers came after the keeping
+        held.look(self._pipe, tx, begun)  # taking our triggers away locks, too
         self._ask_caller()
         return attributes(after, self._policy.watch), kept
 

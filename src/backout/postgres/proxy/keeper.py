@@ -16,7 +16,7 @@ from psycopg import sql
 from backout.model.plan import Keep, KeepHow
 from backout.model.statement import Statement, StatementClass
 from backout.postgres.names import KEPT_SCHEMA, MESSAGE_PREFIX
-from backout.postgres.proxy import disk, relevance
+from backout.postgres.proxy import disk, held, relevance
 from backout.postgres.proxy.arrays import array, elements
 from backout.postgres.proxy.bench import Bench
 from backout.postgres.proxy.capture import stored, text
@@ -52,6 +52,7 @@ class Keeper:
         self._mark(tx)
         self._guards.before_writing(tx, writing)
         tx.statements.extend(writing)
+        tx.sent_at = time.monotonic()
 
     def before_anything(self, tx: Transaction) -> None:
         """Above READ COMMITTED: everything is locked and kept before the first snapshot is taken."""
@@ -63,9 +64,11 @@ class Keeper:
         self._mark(tx)
 
     def after_writing(self, tx: Transaction, written: Sequence[Statement]) -> None:
-        """Note what changes the meaning of what was prepared."""
+        """Note what changes the meaning of what was prepared, and what it locked."""
         if any(statement.klass is not StatementClass.WRITE for statement in written):
             tx.reshaped = True
+            if tx.baseline is not None:
+                held.look(self._pipe, tx, tx.sent_at)
 
     def after_rollback_to(self, tx: Transaction) -> None:
         """The tool went back to a savepoint: what we made since is gone, and is made again when needed."""
@@ -214,8 +217,3 @@ def _stored(table: Table, names: Sequence[str]) -> sql.Composed:
 def _all_columns(table: Table) -> tuple[str, ...]:
     """Names of all columns that hold values of their own, in the order of the table."""
     return tuple(c.name for _, c in sorted(table.columns.items()) if not c.generated)
-
-
-def seconds_held(tx: Transaction) -> float:
-    """How long the locks have been held, seconds; 0.0 when none were taken."""
-    return time.monotonic() - tx.locked_at if tx.locked_at is not None else 0.0

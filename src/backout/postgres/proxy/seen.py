@@ -32,6 +32,17 @@ class SeenStatement:
 
 
 @dataclass(frozen=True, slots=True)
+class HeldLock:
+    """A lock on a relation that a transaction held when it committed."""
+
+    oid: int
+    mode: str
+    """As SQL spells it: `ACCESS EXCLUSIVE`."""
+    seconds: float
+    """From the statement that took it to the COMMIT."""
+
+
+@dataclass(frozen=True, slots=True)
 class SeenCommit:
     """One COMMIT of a transaction that had an xid, confirmed by the server."""
 
@@ -42,7 +53,8 @@ class SeenCommit:
     kept: tuple[str, ...] = ()
     """Names of the kept tables that commit with it."""
     lock_seconds: float = 0.0
-    """From the lock granted to the COMMIT."""
+    """The longest lock that somebody else's write to a table had to wait for, ours and the tool's."""
+    locks: tuple[HeldLock, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

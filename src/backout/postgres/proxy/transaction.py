@@ -61,7 +61,11 @@ class Transaction:
     wrote: bool = False
     marked: bool = False
     locked_at: float | None = None
-    """When the locks were granted (monotonic seconds)."""
+    """When our own locks were granted (monotonic seconds)."""
+    sent_at: float = 0.0
+    """When the latest statements that write were sent (monotonic seconds)."""
+    held: dict[tuple[int, str], float] = field(default_factory=dict)
+    """(relation, mode) of every lock seen at the last look, and since when."""
     baseline: Tables | None = None
     copies: list[Copy] = field(default_factory=list)
     caught: list[Caught] = field(default_factory=list)
