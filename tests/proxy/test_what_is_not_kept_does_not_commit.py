@@ -395,3 +395,23 @@ def test_a_renamed_table_is_watched_under_its_new_name(world: str, direct: psyco
         with pytest.raises(psycopg.Error, match="visits has 1 rows changed in at"):
             tool.commit()
     assert untouched(direct)
+
+
+_SPOIL = """DO $$ DECLARE r text; BEGIN
+  SELECT c.relname INTO r FROM pg_class c
+  WHERE c.relnamespace = 'backout_kept'::regnamespace AND c.relname LIKE 'k\\_%';
+  EXECUTE 'UPDATE backout_kept.' || r || ' SET first_name = NULL WHERE id <= 3';
+END $$;"""
+
+
+def test_values_that_are_counted_in_the_table_and_missing_among_the_kept_are_refused(
+    world: str, direct: psycopg.Connection
+):
+    """As many rows as before, but fewer values: what is destroyed is not counted where it is kept."""
+    with Proxy(policy(FIRST_NAME), Upstream(world)) as proxy, through(proxy) as tool:
+        tool.execute("ALTER TABLE users DROP COLUMN first_name")
+        tool.execute(_SPOIL)
+        with pytest.raises(psycopg.Error, match="nothing was committed"):
+            tool.commit()
+        assert "public.users loses 5 values, and 4 of them are kept" in proxy.refusals[0].detail
+    assert untouched(direct)

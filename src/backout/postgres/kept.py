@@ -33,6 +33,8 @@ class KeptTable:
     columns: tuple[str, ...]
     rows: int
     values: int
+    destroyed: int
+    """Values that the down destroyed here, counted in the table itself before it."""
     lsn: str
     at: str
     table: str
@@ -50,12 +52,12 @@ def tables(session: Session, incident: str) -> tuple[KeptTable, ...]:
         return ()
     rows = session.execute(
         """SELECT seq, relation, oid::bigint, how, key_columns, columns, rows, kept_values,
-                  lsn::text, at::text, kept_table
+                  coalesce(destroyed_values, kept_values), lsn::text, at::text, kept_table
            FROM backout_kept.manifest WHERE incident = %s AND kept_table <> '' ORDER BY seq""",
         (incident,),
     ).fetchall()
     return tuple(
-        KeptTable(r[0], r[1], r[2], r[3], tuple(r[4]), tuple(r[5]), r[6], r[7], r[8] or "", r[9], r[10])
+        KeptTable(r[0], r[1], r[2], r[3], tuple(r[4]), tuple(r[5]), r[6], r[7], r[8], r[9] or "", *r[10:12])
         for r in rows
     )
 

@@ -58,7 +58,7 @@ def _down(
     sight = _see(world, proposal, attempt.name)
     _raise_if_untouched(world, proposal, ran, sight)
     outcome = decide.outcome(sight, proposal)
-    kept_columns, values = looks.kept_columns(world, proposal, attempt.name)
+    values = looks.kept_values(world, proposal, attempt.name)
     return Execution(
         strategy=proposal.strategy.value,
         outcome=outcome,
@@ -67,11 +67,11 @@ def _down(
         transactions=len(ran.commits),
         xids=tuple(commit.xid for commit in ran.commits),
         locked_seconds=round(max((c.lock_seconds for c in ran.commits), default=0.0), 3),
-        waited_seconds=0.0,
+        waited_seconds=round(sum(c.waited_seconds for c in ran.commits), 2),
         seconds=round(time.monotonic() - begun, 2),
-        kept=kept_columns,
-        values_destroyed=values,
-        values_kept=values,
+        kept=values.columns,
+        values_destroyed=values.destroyed,
+        values_kept=values.kept,
         statements=tuple(s.text for s in ran.writing(_history_table(world, attempt.name))),
         committed_at=world.now().isoformat(timespec="milliseconds"),
         how="executed",
@@ -124,10 +124,8 @@ def _look_first(run: Run, world: World, proposal: Proposal, attempt: Attempt) ->
             return None
         case Recovery.DONE:
             run.progress("the down happened once and is not repeated")
-            columns, values = looks.kept_columns(world, proposal, attempt.name)
-            return decide.found_done(
-                proposal, columns, values, world.now().isoformat(timespec="milliseconds")
-            )
+            values = looks.kept_values(world, proposal, attempt.name)
+            return decide.found_done(proposal, values, world.now().isoformat(timespec="milliseconds"))
         case Recovery.FINISH_HISTORY | Recovery.UNKNOWN as recovery:
             raise _by_hand(world, proposal, recovery)
 

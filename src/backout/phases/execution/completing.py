@@ -10,7 +10,7 @@ from backout.errors import BackoutError, LockNotGranted, Refused
 from backout.model.execution import Diagnostics, Execution, Outcome
 from backout.model.plan import Proposal, ToolVerb
 from backout.phases.execution import diagnose, looks
-from backout.phases.execution.facts import Sent
+from backout.phases.execution.facts import KeptValues, Sent
 from backout.ports.migrator import ToolEnvironment, ToolResult
 from backout.ports.run import Attempt, Run
 from backout.ports.world import World
@@ -114,7 +114,7 @@ def _done(
     seconds: float,
     name: str,
 ) -> Execution:
-    columns, values = looks.kept_columns(world, proposal, name) if proposal.keeps else ((), 0)
+    values = looks.kept_values(world, proposal, name) if proposal.keeps else KeptValues()
     good = sight.is_end(proposal)
     commits = ran.commits if ran is not None else ()
     return Execution(
@@ -127,9 +127,9 @@ def _done(
         locked_seconds=max((one.seconds for one in sent if one.felt), default=0.0),
         waited_seconds=round(sum(one.waited for one in sent), 2),
         seconds=round(sum(one.seconds for one in sent) + seconds, 2),
-        kept=columns,
-        values_destroyed=values,
-        values_kept=values,
+        kept=values.columns,
+        values_destroyed=values.destroyed,
+        values_kept=values.kept,
         statements=(
             *(one.statement for one in sent),
             *((s.text for s in ran.writing("")) if ran is not None else ()),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from backout.model.execution import Execution, KeptColumn, Outcome
+from backout.model.execution import Execution, Outcome
 from backout.model.plan import Proposal
-from backout.phases.execution.facts import Sight
+from backout.phases.execution.facts import KeptValues, Sight
 
 
 def outcome(sight: Sight, proposal: Proposal) -> Outcome:
@@ -21,7 +21,7 @@ def untouched(proposal: Proposal) -> int:
     return proposal.untouched_tables
 
 
-def found_done(proposal: Proposal, columns: tuple[KeptColumn, ...], values: int, at: str) -> Execution:
+def found_done(proposal: Proposal, values: KeptValues, at: str) -> Execution:
     """The result of a down that an earlier process committed."""
     return Execution(
         strategy=proposal.strategy.value,
@@ -33,9 +33,9 @@ def found_done(proposal: Proposal, columns: tuple[KeptColumn, ...], values: int,
         locked_seconds=0.0,
         waited_seconds=0.0,
         seconds=0.0,
-        kept=columns,
-        values_destroyed=values,
-        values_kept=values,
+        kept=values.columns,
+        values_destroyed=values.destroyed,
+        values_kept=values.kept,
         statements=(),
         committed_at=at,
         how="found done",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from backout.model.execution import KeptColumn
+
 
 @dataclass(frozen=True, slots=True)
 class Sent:
@@ -15,6 +17,15 @@ class Sent:
     waited: float
     felt: bool
     """It held a lock that others feel; CONCURRENTLY does not."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptValues:
+    """What the down destroyed and what is kept of it, counted apart."""
+
+    columns: tuple[KeptColumn, ...] = ()
+    destroyed: int = 0
+    kept: int = 0
 
 
 @dataclass(frozen=True, slots=True)

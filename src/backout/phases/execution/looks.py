@@ -7,6 +7,7 @@ import time
 from backout.errors import BackoutError, Stopped
 from backout.model.execution import KeptColumn
 from backout.model.plan import Proposal
+from backout.phases.execution.facts import KeptValues
 from backout.ports.run import Run
 from backout.ports.world import World
 from backout.postgres import activity, kept
@@ -52,8 +53,9 @@ def end_orphans(run: Run, world: World, proposal: Proposal) -> None:
         time.sleep(0.2)
 
 
-def kept_columns(world: World, proposal: Proposal, name: str) -> tuple[tuple[KeptColumn, ...], int]:
-    """Every kept column, and all kept values as the manifest counted them inside the down's transaction."""
+def kept_values(world: World, proposal: Proposal, name: str) -> KeptValues:
+    """Every kept column, and the values as the commit gate counted them inside the down's transaction:
+    destroyed where they were, kept where they are."""
     with world.databases.operate(name) as session:
         tables = kept.tables(session, proposal.incident)
         columns = tuple(
@@ -64,4 +66,4 @@ def kept_columns(world: World, proposal: Proposal, name: str) -> tuple[tuple[Kep
             for table in tables
             for column, values in kept.values_of(session, table)
         )
-    return columns, sum(table.values for table in tables)
+    return KeptValues(columns, sum(t.destroyed for t in tables), sum(t.values for t in tables))

@@ -315,7 +315,8 @@ class ActiveSession:
         except Exception as failure:
             raise NotLet("gate", GATE, "the commit could not be journalled") from failure
         felt = held.seconds_felt(tx, locks)
-        return SeenCommit(xid, self._recorder.transaction_now, attributes, kept, felt, locks)
+        number = self._recorder.transaction_now
+        return SeenCommit(xid, number, attributes, kept, felt, locks, tx.waited)
 
     def _committed(self, commit: SeenCommit | None) -> None:
         if commit is not None:

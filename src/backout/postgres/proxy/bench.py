@@ -81,7 +81,8 @@ class Bench:
         """Short tries with long pauses; once something is held, only as long as it may be held."""
         budgets = self.policy.budgets
         patience = budgets.lock_patience if tx.locked_at is None else budgets.lock_hold
-        granted = lock(self.pipe, self.policy, statement, patience)
+        granted, waited = lock(self.pipe, self.policy, statement, patience)
+        tx.waited += waited
         tx.locked_at = tx.locked_at or granted
         held.look(self.pipe, tx, granted)
         self.pipe.deadline = tx.locked_at + budgets.lock_hold

@@ -219,6 +219,13 @@ def changed_cells(capture: Capture, counted: frozenset[str]) -> sql.Composed:
     )
 
 
+def cells(names: Sequence[str]) -> sql.Composed:
+    """Counts the non-NULL cells of these columns."""
+    counted = [sql.SQL("0 * pg_catalog.count(*)").format()]  # all columns may be computed ones
+    counted += [sql.SQL("pg_catalog.count({})").format(sql.Identifier(name)) for name in names]
+    return sql.SQL(" + ").join(counted)
+
+
 def remove(capture: Capture) -> list[str]:
     """Take the triggers away again, wherever their tables are by now; the caught rows stay."""
     drop = sql.SQL("DROP FUNCTION IF EXISTS {}() CASCADE")

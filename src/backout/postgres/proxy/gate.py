@@ -12,17 +12,19 @@ from backout.postgres.names import KEPT_SCHEMA
 from backout.postgres.proxy import capture as captures
 from backout.postgres.proxy import disk, held, relevance
 from backout.postgres.proxy.arrays import array, elements
-from backout.postgres.proxy.capture import CHANGED, OPERATION, text
+from backout.postgres.proxy.capture import CHANGED, OPERATION, cells, text
 from backout.postgres.proxy.pipe import Pipe
 from backout.postgres.proxy.policy import KeepPlan, Policy
 from backout.postgres.proxy.tables import Table, Tables, attributes, canonical, family, read_tables
 from backout.postgres.proxy.transaction import GATE, Caught, Copy, NotLet, Transaction
 
 _MANIFEST = """INSERT INTO backout_kept.manifest
-(incident, seq, relation, oid, how, key_columns, columns, rows, kept_values, xid, lsn, at, kept_table)
+(incident, seq, relation, oid, how, key_columns, columns, rows, kept_values, xid, lsn, at, kept_table,
+ destroyed_values)
 VALUES ($1, $2::int, $3, $4::pg_catalog.oid, $5, $6::pg_catalog.text[], $7::pg_catalog.text[], $8::bigint,
         $9::bigint, pg_catalog.pg_current_xact_id()::pg_catalog.text, pg_catalog.pg_current_wal_insert_lsn(),
-        pg_catalog.clock_timestamp(), $10)"""
+        pg_catalog.clock_timestamp(), $10, $11::bigint)"""
+_ROWS = sql.SQL("pg_catalog.count(*)")
 
 
 class Gate:
@@ -76,7 +78,7 @@ class Gate:
             else:
                 self._drop(copy.kept)
         for caught in tx.caught:
-            rows = self._count(caught.capture.kept, "pg_catalog.count(*)")
+            rows = self._count(caught.capture.kept, _ROWS)
             if caught.keep is not None and rows:
                 counted = frozenset(copied.get(caught.capture.table.oid, ()))
                 yield self._record_caught(caught, caught.keep, rows, counted)
@@ -84,21 +86,22 @@ class Gate:
                 self._drop(caught.capture.kept)
 
     def _record_copy(self, copy: Copy) -> str:
-        rows = self._count(copy.kept, "pg_catalog.count(*)")
+        rows = self._count(copy.kept, _ROWS)
         if rows != copy.rows:
             raise NotLet("gate", GATE, f"{copy.kept} holds {rows} rows and {copy.rows} were copied")
-        values = self._count(copy.kept, _cells(copy.columns))
-        self._record(copy.keep, copy.oid, copy.sequence, copy.kept, (copy.key, copy.columns), (rows, values))
+        values = self._count(copy.kept, cells(copy.columns))
+        counts = (rows, values, copy.values)
+        self._record(copy.keep, copy.oid, copy.sequence, copy.kept, (copy.key, copy.columns), counts)
         return copy.kept
 
     def _record_caught(self, caught: Caught, keep: Keep, rows: int, counted: frozenset[str]) -> str:
         """`counted` are columns of which a copy of this transaction holds, and counted, every value."""
         capture = caught.capture
         values = int(self._pipe.rows(text(captures.changed_cells(capture, counted)))[0][0] or 0)
-        cells = tuple(name for name in (*capture.key, *capture.stored) if name not in counted)
-        values += self._count(capture.kept, _cells(cells), "D")
+        whole = tuple(name for name in (*capture.key, *capture.stored) if name not in counted)
+        values += self._count(capture.kept, cells(whole), "D")
         names = (capture.key, capture.stored)
-        self._record(keep, capture.table.oid, caught.sequence, capture.kept, names, (rows, values))
+        self._record(keep, capture.table.oid, caught.sequence, capture.kept, names, (rows, values, values))
         return capture.kept
 
     def _record(
@@ -108,15 +111,22 @@ class Gate:
         sequence: int,
         kept: str,
         names: tuple[tuple[str, ...], tuple[str, ...]],
-        counts: tuple[int, int],
+        counts: tuple[int, int, int],
     ) -> None:
-        """One row of the manifest; `names` = key and columns, `counts` = rows and values."""
-        place = (self._plan.incident, str(sequence), keep.table, str(oid), keep.how.value)
-        self._pipe.rows(_MANIFEST, *place, *map(array, names), *map(str, counts), kept)
+        """One row of the manifest; `names` = key and columns, `counts` = rows, values kept and destroyed.
 
-    def _count(self, kept: str, what: str, operation: str = "") -> int:
+        Of caught rows the server counts only how many there were, which `_caught_rows` has compared; of
+        copies it counts the cells in the table itself.
+        """
+        if counts[1] < counts[2]:
+            detail = f"{keep.table} loses {counts[2]} values, and {counts[1]} of them are kept"
+            raise NotLet("gate", GATE, detail)
+        place = (self._plan.incident, str(sequence), keep.table, str(oid), keep.how.value)
+        self._pipe.rows(_MANIFEST, *place, *map(array, names), *map(str, counts[:2]), kept, str(counts[2]))
+
+    def _count(self, kept: str, what: sql.Composable, operation: str = "") -> int:
         query = sql.SQL("SELECT coalesce({}, 0)::pg_catalog.text FROM {}").format(
-            sql.SQL(what), sql.Identifier(KEPT_SCHEMA, kept)
+            what, sql.Identifier(KEPT_SCHEMA, kept)
         )
         if operation:
             query += sql.SQL(" WHERE {} = {}").format(sql.Identifier(OPERATION), sql.Literal(operation))
@@ -124,13 +134,6 @@ class Gate:
 
     def _drop(self, kept: str) -> None:
         self._pipe.inject([(text(sql.SQL("DROP TABLE {}").format(sql.Identifier(KEPT_SCHEMA, kept))), ())])
-
-
-def _cells(names: tuple[str, ...]) -> str:
-    """SQL that counts the non-NULL cells of these columns."""
-    if not names:
-        return "0 * pg_catalog.count(*)"
-    return text(sql.SQL(" + ").join(sql.SQL("pg_catalog.count({})").format(sql.Identifier(n)) for n in names))
 
 
 def _destroyed(copy: Copy, tx: Transaction, after: Tables) -> bool:

@@ -19,7 +19,7 @@ from backout.postgres.names import KEPT_SCHEMA, MESSAGE_PREFIX
 from backout.postgres.proxy import disk, held, relevance
 from backout.postgres.proxy.arrays import array, elements
 from backout.postgres.proxy.bench import Bench
-from backout.postgres.proxy.capture import stored, text
+from backout.postgres.proxy.capture import cells, stored, text
 from backout.postgres.proxy.guards import Guards
 from backout.postgres.proxy.pipe import InjectionFailed
 from backout.postgres.proxy.tables import Table, Tables, canonical, family, named, read_tables
@@ -203,7 +203,14 @@ class Keeper:
         answer = self._pipe.inject([(text(query), ())])[0]
         self._bench.close_to_others(target)
         rows = int(answer.tag.rsplit(" ", 1)[-1])
-        tx.copies.append(Copy(keep, table.oid, sequence, kept, key, wanted, rows))
+        tx.copies.append(
+            Copy(keep, table.oid, sequence, kept, key, wanted, rows, self._cells_of(table, wanted))
+        )
+
+    def _cells_of(self, table: Table, names: tuple[str, ...]) -> int:
+        """Counted where they are, and not where they were copied to: the gate compares the two."""
+        query = sql.SQL("SELECT ({})::pg_catalog.text FROM {}").format(cells(names), sql.SQL(table.name))
+        return int(self._pipe.rows(text(query))[0][0] or 0)
 
 
 def _stored(table: Table, names: Sequence[str]) -> sql.Composed:

@@ -22,6 +22,7 @@ _COLUMNS = """
     lsn pg_catalog.pg_lsn,
     at timestamptz NOT NULL,
     kept_table text NOT NULL,
+    destroyed_values bigint,
     PRIMARY KEY (incident, seq)"""
 
 
@@ -38,8 +39,19 @@ def ensure_schema(session: Session, role: str = "") -> None:
         if session.execute("SELECT pg_catalog.to_regclass('backout_kept.manifest')").fetchone() == (None,):
             session.execute(sql.SQL("CREATE TABLE {} (" + _COLUMNS + ")").format(_MANIFEST))
             session.execute(sql.SQL("REVOKE ALL ON {} FROM PUBLIC").format(_MANIFEST))
+        elif not _counts_destroyed(session):  # made by an earlier version
+            session.execute(sql.SQL("ALTER TABLE {} ADD COLUMN destroyed_values bigint").format(_MANIFEST))
         if role and role != session.info.user:
             _grant(session, role)
+
+
+def _counts_destroyed(session: Session) -> bool:
+    row = session.execute(
+        """SELECT EXISTS (SELECT FROM pg_catalog.pg_attribute a
+                          WHERE a.attrelid = 'backout_kept.manifest'::pg_catalog.regclass
+                            AND a.attname = 'destroyed_values' AND NOT a.attisdropped)"""
+    ).fetchone()
+    return bool(row and row[0])
 
 
 def _create_schema(session: Session, schema: str) -> None:

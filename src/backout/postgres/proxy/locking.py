@@ -14,8 +14,9 @@ _PAUSE_FACTOR = 5.0
 _DEADLOCK = "40P01"
 
 
-def lock(pipe: Pipe, policy: Policy, statement: str, patience: float) -> float:
-    """Run `statement` (a LOCK TABLE) as soon as all its locks are granted; the moment of it (monotonic).
+def lock(pipe: Pipe, policy: Policy, statement: str, patience: float) -> tuple[float, float]:
+    """Run `statement` (a LOCK TABLE) as soon as all its locks are granted; the moment of it (monotonic) and
+    the seconds it was waited for: 0.0 when it was granted before anybody asked who stands in the way.
 
     Raises `NotLet` when `patience` (seconds) is over, all tries are used, or the caller says stop. Between
     two tries no lock of ours is held: each try is in a savepoint. Nothing here takes a snapshot.
@@ -35,7 +36,7 @@ def lock(pipe: Pipe, policy: Policy, statement: str, patience: float) -> float:
         else:
             granted = time.monotonic()
             pipe.inject([("RELEASE SAVEPOINT backout_lock", ())])
-            return granted
+            return granted, granted - begun if waiter.asked else 0.0
         pipe.inject([("ROLLBACK TO SAVEPOINT backout_lock", ()), ("RELEASE SAVEPOINT backout_lock", ())])
         _wait(pipe, policy, LockWait(attempt, time.monotonic() - begun, waiter.holders), patience)
 
@@ -62,6 +63,8 @@ class _Waiter:
         self._pipe = pipe
         self._policy = policy
         self.holders: tuple[int, ...] = ()
+        self.asked = False
 
     def look(self) -> None:
+        self.asked = True
         self.holders = self._policy.blockers(self._pipe.server_pid)

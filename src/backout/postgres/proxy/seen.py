@@ -55,6 +55,8 @@ class SeenCommit:
     lock_seconds: float = 0.0
     """The longest lock that somebody else's write to a table had to wait for, ours and the tool's."""
     locks: tuple[HeldLock, ...] = ()
+    waited_seconds: float = 0.0
+    """For which the locks of ours were waited for."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,8 @@ class Copy:
     key: tuple[str, ...]
     columns: tuple[str, ...]
     rows: int
+    values: int
+    """Non-NULL cells of these columns in the table itself, counted under the lock."""
 
 
 @dataclass(slots=True)
@@ -64,6 +66,8 @@ class Transaction:
     """When our own locks were granted (monotonic seconds)."""
     sent_at: float = 0.0
     """When the latest statements that write were sent (monotonic seconds)."""
+    waited: float = 0.0
+    """Seconds for which our locks were waited for."""
     held: dict[tuple[int, str], float] = field(default_factory=dict)
     """(relation, mode) of every lock seen at the last look, and since when."""
     baseline: Tables | None = None
