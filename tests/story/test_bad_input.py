@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -177,3 +178,26 @@ def test_a_table_that_is_being_changed_right_now_is_named_with_its_session(
     assert f"pid {pid}, t_owner" in " ".join(err.split())
     assert "backout open --target heroes" in err
     assert refused(names, capsys, "status")[0] == 0
+
+
+@pytest.mark.parametrize("asked", [(), ("--last", "1"), ("--migration", "20240301000000_email")])
+def test_a_migration_that_still_runs_is_named_as_in_progress_without_waiting_for_it(
+    names: World, capsys: pytest.CaptureFixture[str], asked: tuple[str, ...]
+):
+    up = "ALTER TABLE users ALTER COLUMN email SET NOT NULL;"
+    names.migration("20240301000000_email", up, "ALTER TABLE users ALTER COLUMN email DROP NOT NULL;")
+    with names.connect() as migration:
+        migration.autocommit = False
+        migration.execute("UPDATE users SET email = 'x' WHERE email IS NULL")
+        migration.execute(up.encode())
+        pid = migration.info.backend_pid
+        begun = time.monotonic()
+        code, document, _ = refused(names, capsys, "open", *asked)
+        seconds = time.monotonic() - begun
+        migration.rollback()
+    assert (code, seconds < 5) == (3, True)
+    told = f"20240301000000 is in progress: pid {pid} (t_owner) is running it"
+    assert told in document["what"], document
+    assert "20240201000000, which may be healthy" in document["what"]
+    assert f"pg_terminate_backend({pid})" in document["next"]
+    assert refused(names, capsys, "open")[0] == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import psycopg
 
@@ -53,6 +54,22 @@ def blockers(session: Session, *, longer_than: float = 1.0, limit: int = 20) -> 
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Changing:
+    """A session whose transaction changes tables: nobody can even read their definitions meanwhile."""
+
+    pid: int
+    who: str
+    state: str
+    seconds: float
+    tables: tuple[str, ...]
+    """Bare names, as its lock shows them."""
+
+    def __str__(self) -> str:
+        held = ", ".join(self.tables)
+        return f"pid {self.pid}, {self.who}, {self.state} for {self.seconds:.0f} s, holds {held}"
+
+
 @contextmanager
 def naming_holders(look: Callable[[], Session], where: str, following: str) -> Iterator[None]:
     """A definition that cannot be read because somebody changes it right now: who, since when, which table.
@@ -63,7 +80,7 @@ def naming_holders(look: Callable[[], Session], where: str, following: str) -> I
         yield
     except psycopg.errors.LockNotAvailable:
         with look() as session:
-            held = _exclusive(session)
+            held = "; ".join(map(str, changing(session)))
         raise Refused(
             f"tables are being changed right now and cannot be read: {held or 'it just ended'}",
             where=where,
@@ -72,11 +89,13 @@ def naming_holders(look: Callable[[], Session], where: str, following: str) -> I
         ) from None
 
 
-def _exclusive(session: Session) -> str:
+def changing(session: Session) -> tuple[Changing, ...]:
+    """Sessions that hold ACCESS EXCLUSIVE on tables, longest first. Takes no lock on any of them."""
     rows = session.execute(
         """SELECT a.pid, coalesce(a.usename, '?')::text, coalesce(a.application_name, '')::text,
-                  a.state::text, extract(epoch FROM pg_catalog.clock_timestamp() - a.xact_start)::float8,
-                  pg_catalog.string_agg(DISTINCT c.relname::text, ', ')
+                  coalesce(a.state, '?')::text,
+                  coalesce(extract(epoch FROM pg_catalog.clock_timestamp() - a.xact_start), 0)::float8,
+                  pg_catalog.array_agg(DISTINCT c.relname::text)
            FROM pg_catalog.pg_locks l
            JOIN pg_catalog.pg_class c ON c.oid = l.relation AND c.relkind IN ('r', 'p')
            JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
@@ -85,8 +104,8 @@ def _exclusive(session: Session) -> str:
                                WHERE d.datname = pg_catalog.current_database())
            GROUP BY 1, 2, 3, 4, 5 ORDER BY 5 DESC LIMIT 3"""
     ).fetchall()
-    return "; ".join(
-        f"pid {pid}, {user}{f' ({app})' if app else ''}, {state} for {age or 0:.0f} s, holds {tables}"
+    return tuple(
+        Changing(pid, f"{user} ({app})" if app else user, state, age, tuple(tables))
         for pid, user, app, state, age, tables in rows
     )
 

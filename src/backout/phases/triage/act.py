@@ -44,6 +44,7 @@ def _find(run: Run, world: World, incident: Incident, attempt: Attempt) -> Triag
     run.progress("reading history, files and catalog")
     with world.databases.observe(attempt.name) as session:
         history = world.migrator.history(session)
+    decide.refuse_in_progress(gather.in_progress(world, history, attempt.name), history)
     pending = gather.pending_files(world, history)
     captured_up: tuple[tuple[str, Captured], ...] = ()
     captured = Captured((), (), "")

@@ -96,6 +96,25 @@ def name_offending(ground: Ground, asked: Sequence[str], last: int) -> Named:
     return Named(names, False, names[:-1] if last <= 1 else ())
 
 
+def refuse_in_progress(running: Sequence[PendingMigration], history: History) -> None:
+    """A migration whose transaction holds its tables: nothing can be read of them until it ends, and what
+    the history calls the last one may be the healthy one before it. Raises `Refused`."""
+    for migration in running:
+        session = migration.running[0]
+        raise Refused(
+            f"{migration.file.name} is {_doubt(migration)}, {session.state}, {session.detail}; the last one "
+            f"in the history is {_last_clean(history, migration.file.name)}, which may be healthy",
+            where=history.table,
+            intact="everything; the database was only read",
+            next=f"let it end, or SELECT pg_terminate_backend({session.pid}); then: backout open",
+        )
+
+
+def _last_clean(history: History, name: str) -> str:
+    clean = [row.name for row in history.rows if not row.dirty and row.name != name]
+    return clean[-1] if clean else "nothing"
+
+
 def _by_name(ground: Ground, asked: Sequence[str], doubtful: Sequence[PendingMigration]) -> Named:
     known = [row.name for row in ground.history.rows] + [p.file.name for p in ground.pending]
     full = [_resolve(name, known) for name in asked]
@@ -147,9 +166,8 @@ def _refuse_if_older_is_damaged(ground: Ground, last: int) -> None:
 
 
 def _ask_for_the_name(name: str, doubt: str, history: History) -> Refused:
-    clean = [row.name for row in history.rows if not row.dirty and row.name != name]
     return Refused(
-        f"{name} is {doubt}; the last one in the history is {clean[-1] if clean else 'nothing'}, "
+        f"{name} is {doubt}; the last one in the history is {_last_clean(history, name)}, "
         "which may be healthy",
         where=history.table,
         intact="everything; the database was only read",

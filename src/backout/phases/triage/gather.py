@@ -58,6 +58,25 @@ def pending_files(world: World, history: History) -> tuple[MigrationFile, ...]:
     return tuple(f for f in world.migrator.files() if f.name not in known)[:PENDING_LOOKED_AT]
 
 
+def in_progress(world: World, history: History, name: str) -> tuple[PendingMigration, ...]:
+    """The next migration whose file names a table that a session is changing right now.
+
+    Such a table cannot be read, nor can a copy of the schema be made; so this asks locks and files only.
+    """
+    with world.databases.observe(name) as session:
+        holders = activity.changing(session)
+    for file in pending_files(world, history) if holders else ():
+        text = _text(world, file)
+        theirs = [h for h in holders if any(re.search(rf"\b{re.escape(t)}\b", text) for t in h.tables)]
+        if theirs:
+            busy = tuple(
+                Blocker(h.pid, h.who, h.state, round(h.seconds, 1), f"holds {', '.join(h.tables)}")
+                for h in theirs
+            )
+            return (PendingMigration(file, (), busy),)
+    return ()
+
+
 def _pending(
     world: World,
     history: History,
