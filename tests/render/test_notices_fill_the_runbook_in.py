@@ -88,6 +88,14 @@ def test_a_green_resolution_is_the_runbooks_sentence():
     assert "Artifacts: postmortem/inc-3k9d.md." in text
 
 
+def test_a_green_resolution_says_how_many_checks_were_never_asked():
+    skipped = Check("health endpoint", CheckState.SKIPPED, "not configured")
+    checks = replace(samples.GREEN, checks=(*samples.GREEN.checks, skipped))
+    text = notices.resolution(samples.INCIDENT, samples.EXECUTION, checks)
+    assert text.startswith("Rollback complete. Validation passed, 1 check skipped.")
+    assert "Checks skipped: health endpoint (not configured)" in text
+
+
 def test_a_rollback_that_did_not_happen_is_never_called_complete():
     for outcome, words in ((Outcome.UNTOUCHED, "did NOT happen"), (Outcome.IN_DOUBT, "IN DOUBT")):
         done = replace(samples.EXECUTION, outcome=outcome)

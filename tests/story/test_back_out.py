@@ -9,6 +9,7 @@ import pytest
 from backout.app import incidents
 from backout.cli import command_line
 from backout.errors import ApprovalVoid, ConfigurationError, Refused, Waiting
+from backout.model.check import CheckState
 from backout.model.execution import Outcome
 from backout.model.journal import EntryKind
 from backout.model.loss import Basis, DestroyedBy
@@ -151,6 +152,29 @@ def test_the_screen_of_a_real_proposal_says_each_thing_once_and_whole(heroes16: 
     assert line.count("sequence") == 1  # users has one
     things = line.split(": ", 1)[1].split("; ")
     assert len(things) == len(set(things)) == 3
+
+
+def test_what_was_never_configured_is_skipped_and_said_in_the_resolution(
+    names: World, capsys: pytest.CaptureFixture[str]
+):
+    file = names.root / "backout.toml"
+    health = '[target.heroes.checks.health]\nhttp = "http://127.0.0.1:9/api/health"\n'
+    incident = names.open()
+    incidents.propose(names.desk(), incident)
+    names.approve(incident, strategy="A", accepts=LOST_BY_UP)
+    ran = incidents.run(names.desk(), incident, {}, 0)
+    skipped = [c.name for c in ran.verification.checks if c.state is CheckState.SKIPPED]
+    assert skipped == ["health endpoint", "read smoke", "write smoke"]
+    journal = names.application().journal.read(incident)
+    notice = [str(e.body["text"]) for e in journal if e.kind is EntryKind.NOTICE][-1]
+    assert "Validation passed, 3 checks skipped." in notice
+    assert "Checks skipped: health endpoint (not configured); read smoke (not configured)" in notice
+    file.write_text(file.read_text() + health)
+    code, document, _ = names.cli(capsys, "verify", incident)
+    states = {check["name"]: check["state"] for check in document["verification"]["checks"]}
+    assert code == 1, "nobody answers there"
+    assert states["health"] == "fail"
+    assert "health endpoint" not in states
 
 
 def test_running_twice_does_nothing_twice(names: World):

@@ -216,6 +216,14 @@ def checks(rows: Sequence[Check], style: Style) -> list[str]:
     return steps([Step(state_of(check), check.name, check.detail) for check in rows], style)
 
 
+def passed(rows: Sequence[Check]) -> str:
+    """`6 of 7 checks, 2 skipped`: those that were asked, and apart from them those that were not."""
+    asked = [check for check in rows if check.state is not CheckState.SKIPPED]
+    told = f"{sum(check.good for check in asked)} of {len(asked)} checks"
+    skipped = len(rows) - len(asked)
+    return f"{told}, {skipped} skipped" if skipped else told
+
+
 def tally(rows: Sequence[Check], style: Style, exit_code: int = 1) -> list[str]:
     """`7 checks: 4 pass, 1 warn, 1 fail, 1 unknown`, and the exit code when one of them is not good."""
     counts = ((state, sum(check.state is state for check in rows)) for state in CheckState)

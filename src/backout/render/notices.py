@@ -164,11 +164,16 @@ def _ended(done: Execution) -> str:
     }[done.outcome]
 
 
+_PASSED = "Validation passed."
+"""The runbook's own words: only when everything that it asks for was asked."""
+
+
 def _validation(done: Execution, checks: Verification) -> str:
     if done.outcome is not Outcome.BACKED_OUT:
         return "There is nothing to validate yet."
     if all_good(checks.checks):
-        return "Validation passed."
+        skipped = sum(check.state is CheckState.SKIPPED for check in checks.checks)
+        return f"Validation passed, {words.plural(skipped, 'check')} skipped." if skipped else _PASSED
     failed = sum(check.state is CheckState.FAIL for check in checks.checks)
     unknown = sum(check.state is CheckState.UNKNOWN for check in checks.checks)
     return f"Validation NOT passed: {failed} failed, {unknown} unknown of {len(checks.checks)} checks."

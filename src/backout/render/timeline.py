@@ -156,8 +156,10 @@ def _execution(body: Mapping[str, Any]) -> str:
 
 def _verification(body: Mapping[str, Any]) -> str:
     checks = _list(body, "checks")
-    good = sum(c.get("state") in ("pass", "warn", "skipped") for c in checks if isinstance(c, Mapping))
-    return f"{good} of {len(checks)} checks"
+    states = [c.get("state") for c in checks if isinstance(c, Mapping)]
+    skipped = states.count("skipped")
+    told = f"{sum(state in ('pass', 'warn') for state in states)} of {len(states) - skipped} checks"
+    return f"{told}, {skipped} skipped" if skipped else told
 
 
 _RECORDS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {

@@ -62,7 +62,7 @@ def _agreed(world: World, name: str, held: tuple[str, ...]) -> tuple[Check, ...]
         Check(spec.name, CheckState.SKIPPED, f"{', '.join(held)} held; run after: backout release")
         for spec in decide.waiting(world.validation, held)
     )
-    return (*checks, *waiting)
+    return (*checks, *waiting, *decide.not_configured(world.validation))
 
 
 def gather(world: World, proposal: Proposal, name: str) -> After:

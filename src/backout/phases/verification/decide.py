@@ -82,6 +82,24 @@ def ready(plan: ValidationPlan, held: Sequence[str]) -> ValidationPlan:
     )
 
 
+# What the runbook asks for after every rollback, and which kind of check answers it.
+_ASKED_FOR = {
+    "health endpoint": (CheckKind.HTTP, 'http = "https://…/health"'),
+    "read smoke": (CheckKind.SMOKE_READ, 'smoke = "read"'),
+    "write smoke": (CheckKind.SMOKE_WRITE, 'smoke = "write"'),
+}
+
+
+def not_configured(plan: ValidationPlan) -> tuple[Check, ...]:
+    """What the runbook asks for and the validation plan does not have: said, and never called passed."""
+    kinds = {spec.kind for spec in plan.checks}
+    return tuple(
+        Check(name, CheckState.SKIPPED, "not configured", f"a check with {how} in backout.toml")
+        for name, (kind, how) in _ASKED_FOR.items()
+        if kind not in kinds
+    )
+
+
 def waiting(plan: ValidationPlan, held: Sequence[str]) -> tuple[CheckSpec, ...]:
     """Smoke tests that write: they need the jobs that the incident holds."""
     return tuple(s for s in plan.checks if held and s.kind is CheckKind.SMOKE_WRITE)

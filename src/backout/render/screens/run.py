@@ -10,7 +10,7 @@ from backout.model.execution import Execution, Outcome, Verification, Watch
 from backout.model.plan import Rehearsal, Strategy
 from backout.model.repair import RepairDone
 from backout.render import words
-from backout.render.layout import State, Step, Style, checks, hanging, page, steps, tally
+from backout.render.layout import State, Step, Style, checks, hanging, page, passed, steps, tally
 from backout.render.screens.watch import watch_lines
 
 _AGAIN = "That was before: nothing was done now, and nobody watches. `verify --watch` watches again."
@@ -80,9 +80,8 @@ def _size(done: Execution) -> str:
 
 
 def _verify(verification: Verification) -> Step:
-    good = sum(check.good for check in verification.checks)
     state = State.PASS if all_good(verification.checks) else State.FAIL
-    return Step(state, "verify", f"{good} of {len(verification.checks)} checks", verification.seconds)
+    return Step(state, "verify", passed(verification.checks), verification.seconds)
 
 
 def _not_passed(rows: Sequence[Check]) -> list[Check]:

@@ -8,7 +8,7 @@ from backout.model.check import all_good
 from backout.model.execution import Outcome
 from backout.render import words
 from backout.render.known import Known
-from backout.render.layout import Place, State, Step, Style, hanging, page, steps
+from backout.render.layout import Place, State, Step, Style, hanging, page, passed, steps
 
 
 def screen(known: Known, *, style: Style, now: datetime, next: str = "") -> str:
@@ -104,9 +104,8 @@ def _verified(known: Known) -> Step:
     checks = known.verification
     if checks is None:
         return Step(State.TO_COME, "verification", "not yet")
-    good = sum(check.good for check in checks.checks)
     state = State.PASS if all_good(checks.checks) else State.FAIL
-    return Step(state, "verification", f"{good} of {len(checks.checks)} checks", took=checks.seconds)
+    return Step(state, "verification", passed(checks.checks), took=checks.seconds)
 
 
 def _told(known: Known) -> Step:
