@@ -64,6 +64,9 @@ def test_what_does_not_go_back_simply(heroes16: World, capsys: pytest.CaptureFix
     # a column that three tables have, and one whose name ends in the other's
     code, document, _ = heroes16.cli(capsys, *put_back, "nick=full_name")
     assert (code, "public.super_users.nick" in document["next"]) == (2, True), document
+    code, document, _ = heroes16.cli(capsys, *put_back, "users.nick=full_name")
+    assert (code, document["written"], document["already_there"]) == (4, 0, 20), document
+    assert document["next"].endswith("--column users.nick=full_name --overwrite"), document
     code, document, _ = heroes16.cli(capsys, *put_back, "users.nick=full_name", *signed, "--overwrite")
     assert (code, document["written"], document["row_gone"]) == (0, 20, 10), document
     assert heroes16.one("SELECT full_name FROM users WHERE id = 30") == "nick 30"
@@ -101,6 +104,37 @@ def test_a_command_that_names_a_column_can_be_pasted(heroes16: World, capsys: py
     assert "super_users.odd; col=short" in shlex.split(document["next"])
     code, document, _ = heroes16.cli(capsys, "kept", "list", incident)
     assert len(shlex.split(document["next"])) == 6
+
+
+def test_rows_that_went_whole_come_back_by_rows_and_a_table_that_is_gone_is_called_gone(
+    heroes16: World, capsys: pytest.CaptureFixture[str]
+):
+    names_world(heroes16)
+    (heroes16.root / "migrations" / "20240201000000_first_name.sql").unlink()
+    up = "ALTER TABLE users ADD CHECK (id > 0);"
+    heroes16.migration("20240201000000_check", up, "DELETE FROM users WHERE id <= 10;")
+    heroes16.applied("20240201000000", up)
+    heroes16.floor = 0
+    heroes16.write_config()
+    incident = heroes16.open()
+    incidents.propose(heroes16.desk(), incident)
+    heroes16.approve(incident)
+    incidents.run(heroes16.desk(), incident, {}, 0)
+    code, document, _ = heroes16.cli(capsys, "kept", "list", incident)
+    assert code == 0
+    assert {column["place_today"] for column in document["columns"]} == {"whole rows"}
+    assert document["next"] == f"backout kept put-back {incident} --rows public.users"
+    code, document, _ = heroes16.cli(capsys, *shlex.split(document["next"])[1:])
+    assert (code, document["written"]) == (4, 10), document
+
+    with heroes16.connect() as session:
+        session.execute("DROP TABLE users")
+    for asked in (("--rows", "users"), ("--column", "email")):
+        code, document, _ = heroes16.cli(capsys, "kept", "put-back", incident, *asked)
+        assert (code, document["what"]) == (3, "public.users does not exist any more"), document
+    code, document, _ = heroes16.cli(capsys, "kept", "list", incident)
+    assert {column["place_today"] for column in document["columns"]} == {"table gone"}
+    assert document["next"] == f"backout kept export {incident}"
 
 
 def test_nobody_sees_a_traceback_or_a_value_when_the_server_says_no(

@@ -33,13 +33,17 @@ def columns(desk: Desk, incident_id: str) -> KeptList:
 
 
 def _following(incident_id: str, found: tuple[KeptColumn, ...]) -> str:
-    """The way back of the first column that has one; what has no key can only be exported."""
-    keyed = [column for column in found if column.key]
+    """The way back of the first column that has one, else of whole rows; what has no key, or no table any
+    more, can only be exported."""
+    there = [column for column in found if column.key and column.place_today != kept_values.TABLE_GONE]
+    keyed = [column for column in there if column.place_today != kept_values.WHOLE_ROWS]
     homeless = [column for column in keyed if column.place_today == "none"]
     for column in (*homeless, *keyed):
         several = sum(other.column == column.column for other in found) > 1
         name = f"{column.object}.{column.column}" if several else column.column
         return f"backout kept put-back {incident_id} --column {shlex.quote(f'{name}=NEW')}"
+    for column in there:
+        return f"backout kept put-back {incident_id} --rows {shlex.quote(column.object)}"
     return f"backout kept export {incident_id}" if found else "nothing"
 
 
@@ -103,7 +107,11 @@ def ask(desk: Desk, incident_id: str, column: str, *, overwrite: bool) -> PutBac
         )
     world = desk.app.world(incident.target)
     seen = kept_values.look(world, incident.id, old, into, overwrite=overwrite, name=NAME)
-    following = f"backout kept put-back {incident.id} --column {shlex.quote(column)} --as NAME"
+    again = f"backout kept put-back {incident.id} --column {shlex.quote(column)}"
+    following = f"{again} --as NAME"
+    if seen.already_there and not seen.written and not overwrite:
+        forced = kept_values.look(world, incident.id, old, into, overwrite=True, name=NAME)
+        following = f"{again} --overwrite" if forced.overwritten else following
     forecast = _figures(incident.id, seen, following)
     return PutBackAsked(incident, old, into, overwrite, forecast, _message(incident, forecast, overwrite))
 

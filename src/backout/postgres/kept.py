@@ -178,21 +178,7 @@ def destination(session: Session, kept: KeptTable, column: str) -> Destination:
 
     Raises `Refused` when the table, its key columns or the column are gone; names what is there.
     """
-    found = session.execute(
-        """SELECT n.nspname::text, c.relname::text FROM pg_catalog.pg_class c
-           JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-           WHERE c.oid = %s::oid OR c.oid = pg_catalog.to_regclass(%s)::oid
-           ORDER BY c.oid = %s::oid DESC LIMIT 1""",
-        (kept.oid, kept.relation, kept.oid),
-    ).fetchone()
-    if found is None:
-        raise Refused(
-            f"{kept.relation} does not exist any more",
-            where=f"{KEPT_SCHEMA}.{kept.table}",
-            intact="the kept values",
-            next="backout kept export",
-        )
-    name = qualified(*found)
+    name = must_exist(session, kept)
     columns = _live_types(session, name)
     missing = [key for key in (*kept.key, column) if key not in columns]
     if missing:
@@ -203,6 +189,31 @@ def destination(session: Session, kept: KeptTable, column: str) -> Destination:
             next=f"--column OLD=NEW with one of: {', '.join(sorted(columns))}",
         )
     return Destination(name, column, columns[column], columns)
+
+
+def name_today(session: Session, kept: KeptTable) -> str:
+    """Qualified name of the live table, found by its oid or its name; empty when it is gone."""
+    found = session.execute(
+        """SELECT n.nspname::text, c.relname::text FROM pg_catalog.pg_class c
+           JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+           WHERE c.oid = %s::oid OR c.oid = pg_catalog.to_regclass(%s)::oid
+           ORDER BY c.oid = %s::oid DESC LIMIT 1""",
+        (kept.oid, kept.relation, kept.oid),
+    ).fetchone()
+    return qualified(*found) if found else ""
+
+
+def must_exist(session: Session, kept: KeptTable) -> str:
+    """The same; raises `Refused` when the table is gone, whatever else could be said of it."""
+    name = name_today(session, kept)
+    if not name:
+        raise Refused(
+            f"{kept.relation} does not exist any more",
+            where=f"{KEPT_SCHEMA}.{kept.table}",
+            intact="the kept values",
+            next="backout kept export",
+        )
+    return name
 
 
 def _live_types(session: Session, table: str) -> dict[str, str]:
@@ -435,6 +446,7 @@ def with_live_key(session: Session, kept: KeptTable) -> KeptTable:
 
 def live_table(session: Session, kept: KeptTable) -> str:
     """The qualified name of the table today; raises `Refused` when it is gone or has no key."""
+    must_exist(session, kept)
     if not kept.key:
         raise Refused(
             f"{kept.relation} has no key: rows cannot be told apart",

@@ -30,7 +30,8 @@ def columns(session: Session, incident: str) -> tuple[KeptColumn, ...]:
     """Every column (or set of whole rows) that is kept for this incident."""
     found = []
     for table in kept.tables(session, incident):
-        key = table.key if kept.told_apart(session, table) else ()
+        there = kept.name_today(session, table)
+        key = table.key if not there or kept.told_apart(session, table) else ()
         for column, values in kept.values_of(session, table):
             found.append(
                 KeptColumn(
@@ -42,7 +43,15 @@ def columns(session: Session, incident: str) -> tuple[KeptColumn, ...]:
     return tuple(found)
 
 
+TABLE_GONE, WHOLE_ROWS = "table gone", "whole rows"
+"""Places that are no column of today: nothing to write to, or only with the whole row (`--rows`)."""
+
+
 def _place_today(session: Session, table: kept.KeptTable, column: str) -> str:
+    if not kept.name_today(session, table):
+        return TABLE_GONE
+    if table.how == KeepHow.WHOLE_TABLE or not kept.holding(session, table, column):
+        return WHOLE_ROWS
     try:
         return kept.destination(session, table, column).column
     except Refused:
@@ -67,6 +76,7 @@ def find(session: Session, incident: str, column: str) -> tuple[kept.KeptTable, 
             intact="the kept values",
             next=f"kept are: {_names(living or tables, name if living else '')}",
         )
+    kept.must_exist(session, fitting[0])
     if not kept.told_apart(session, fitting[0]):
         raise Refused(
             f"{fitting[0].relation} has no key: values cannot be told back onto their rows",
