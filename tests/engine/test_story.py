@@ -155,3 +155,11 @@ def test_a_refusal_inside_a_step_is_recorded_with_its_four_parts():
         "next": "free some",
         "retry": True,
     }
+
+
+def test_a_notice_is_sent_again_in_a_later_round_only_with_other_words():
+    journal = MemoryJournal()
+    for round_, text in (("r1", "begun"), ("r1", "begun"), ("r2", "begun"), ("r3", "begun anew")):
+        story(journal, round_).notice("communication.initial", text, "stakeholders")
+    told = [(e.key, e.body["text"]) for e in journal.read("inc-a") if e.kind is EntryKind.NOTICE]
+    assert told == [("r1.communication.initial", "begun"), ("r3.communication.initial", "begun anew")]

@@ -177,6 +177,15 @@ def test_what_was_never_configured_is_skipped_and_said_in_the_resolution(
     assert "health endpoint" not in states
 
 
+def test_a_second_round_does_not_announce_the_incident_again(names: World):
+    incident = names.open()
+    for _ in range(2):
+        incidents.propose(names.desk(), incident)
+    journal = names.application().journal.read(incident)
+    told = [str(e.body["text"]) for e in journal if e.kind is EntryKind.NOTICE]
+    assert sum("Snapshot: being taken" in text for text in told) == 1, told
+
+
 def test_running_twice_does_nothing_twice(names: World):
     incident = names.open()
     incidents.propose(names.desk(), incident)

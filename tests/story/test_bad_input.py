@@ -180,6 +180,13 @@ def test_a_table_that_is_being_changed_right_now_is_named_with_its_session(
     assert refused(names, capsys, "status")[0] == 0
 
 
+def test_more_migrations_than_the_history_lists_are_not_taken_as_all(
+    names: World, capsys: pytest.CaptureFixture[str]
+):
+    code, document, _ = refused(names, capsys, "open", "--last", "99")
+    assert (code, document["what"]) == (2, "--last 99: the history lists 2")
+
+
 @pytest.mark.parametrize("asked", [(), ("--last", "1"), ("--migration", "20240301000000_email")])
 def test_a_migration_that_still_runs_is_named_as_in_progress_without_waiting_for_it(
     names: World, capsys: pytest.CaptureFixture[str], asked: tuple[str, ...]

@@ -124,6 +124,10 @@ def test_rows_that_went_whole_come_back_by_rows_and_a_table_that_is_gone_is_call
     assert code == 0
     assert {column["place_today"] for column in document["columns"]} == {"whole rows"}
     assert document["next"] == f"backout kept put-back {incident} --rows public.users"
+    code, shown, _ = heroes16.cli(capsys, "kept", "show", incident, "--limit", "1")
+    (table,) = shown["tables"]
+    first = dict(zip(table["names"], table["rows"][0], strict=True))
+    assert first == {"id": "(bigint, 1)", "full_name": "(text, 6)", "email": "(text, 3)"}
     code, document, _ = heroes16.cli(capsys, *shlex.split(document["next"])[1:])
     assert (code, document["written"]) == (4, 10), document
 

@@ -53,16 +53,19 @@ def show(desk: Desk, incident_id: str, limit: int, *, reveal: bool) -> KeptShow:
     answers = []
     with desk.app.world(incident.target).databases.operate(NAME) as session:
         for table in kept.tables(session, incident.id):
-            names, rows = kept.sample(session, table, limit)
-            shown = tuple(tuple(_cell(value, reveal=reveal) for value in row) for row in rows)
-            answers.append(KeptRows(f"backout_kept.{table.table}", names, shown))
+            some = kept.sample(session, table, limit)
+            shown = tuple(
+                tuple(_cell(*cell, reveal=reveal) for cell in zip(row, some.types, strict=True))
+                for row in some.rows
+            )
+            answers.append(KeptRows(f"backout_kept.{table.table}", some.names, shown))
     return KeptShow(incident.id, tuple(answers), f"backout kept export {incident.id}")
 
 
-def _cell(value: object, *, reveal: bool) -> str:
+def _cell(value: object, type_name: str, *, reveal: bool) -> str:
     if value is None:
         return "NULL"
-    return str(value) if reveal else f"({type(value).__name__}, {len(str(value))})"
+    return str(value) if reveal else f"({type_name}, {len(str(value))})"
 
 
 def export(desk: Desk, incident_id: str, directory: Path) -> Written:

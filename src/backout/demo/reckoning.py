@@ -177,9 +177,9 @@ def _kept(session: Session, incident: str) -> dict[tuple[int, str], object]:
     for table in kept.tables(session, incident):
         if table.relation != "public.hero_snapshots" or table.key != ("id",):
             continue
-        names, rows = kept.sample(session, table, 2**31)
-        for row in rows:
-            values = dict(zip(names, row, strict=True))
+        some = kept.sample(session, table, 2**31)
+        for row in some.rows:
+            values = dict(zip(some.names, row, strict=True))
             for column in DESTROYED:
                 if values.get(column) is not None:
                     found[int(str(values["id"])), column] = values[column]

@@ -153,9 +153,16 @@ class Story:
 
     def notice(self, key: str, text: str, audience: str) -> None:
         full = f"{self._prefix}.{key}"
-        if self._last(full, EntryKind.NOTICE) is None:
+        if self._last(full, EntryKind.NOTICE) is None and not self._told(key, text):
             entry = self._append(EntryKind.NOTICE, full, {"text": text, "audience": audience})
             self._teller.notice(text, audience, entry)
+
+    def _told(self, key: str, text: str) -> bool:
+        """Whether an earlier round said the very same: people read it once."""
+        return any(
+            e.kind is EntryKind.NOTICE and e.key.partition(".")[2] == key and e.body.get("text") == text
+            for e in self._entries
+        )
 
     def progress(self, text: str) -> None:
         self._teller.progress(text)

@@ -88,7 +88,8 @@ class Run(Protocol):
         ...
 
     def notice(self, key: str, text: str, audience: str) -> None:
-        """Journal a notice once and hand it to the channels; a dead channel never blocks."""
+        """Journal a notice once and hand it to the channels; a dead channel never blocks. What an earlier
+        round said under this key in the same words is not said again."""
         ...
 
     def progress(self, text: str) -> None:

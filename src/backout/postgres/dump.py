@@ -144,7 +144,10 @@ def _session(
         for check in preflight(session, binaries, excluded):
             if not check.good:
                 raise Refused(
-                    check.detail, where=place(dsn), intact="everything; nothing was dumped", next=check.mend
+                    check.detail,
+                    where=place(dsn),
+                    intact="everything; nothing was dumped",
+                    next=f"{check.mend}; then: backout doctor",
                 )
         if session.info.server_version >= 170000:
             session.execute("SET transaction_timeout = 0")

@@ -49,7 +49,7 @@ def _rights_check(session: Session) -> Check:
     role = session.info.user
     names = _some([qualified(*row) for row in rows])
     detail = f"{role} may not read {names}: a dump of the whole database is not possible"
-    mend = f"GRANT pg_read_all_data TO {role};   (an administrator; or record a snapshot of your provider)"
+    mend = f"GRANT pg_read_all_data TO {role} (an administrator; or record a snapshot of your provider)"
     return Check("readable", CheckState.FAIL, detail, mend)
 
 
@@ -65,7 +65,7 @@ def _filter_check(session: Session, excluded: tuple[str, ...]) -> Check:
         return Check("row-level security", CheckState.PASS, "no policy hides rows from this role")
     role = session.info.user
     detail = f"row-level security hides rows of {_some(names)} from {role}: a dump would silently miss them"
-    mend = f"ALTER ROLE {role} BYPASSRLS;   (an administrator)"
+    mend = f"ALTER ROLE {role} BYPASSRLS (an administrator)"
     return Check("row-level security", CheckState.FAIL, detail, mend)
 
 

@@ -120,13 +120,24 @@ def _holds(kept: KeptTable, column: str) -> sql.Composable:
     return sql.SQL("k.backout_op = 'U' AND {} = ANY(k.backout_changed)").format(sql.Literal(column))
 
 
-def sample(session: Session, kept: KeptTable, limit: int) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
-    """Column names and up to `limit` rows; the caller decides who may see values."""
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Some rows of a kept table; `types` as PostgreSQL names them."""
+
+    names: tuple[str, ...]
+    types: tuple[str, ...]
+    rows: tuple[tuple[object, ...], ...]
+
+
+def sample(session: Session, kept: KeptTable, limit: int) -> Sample:
+    """Up to `limit` rows; the caller decides who may see values."""
     names = (*kept.key, *(c for c in kept.columns if c not in kept.key))
     query = sql.SQL("SELECT {} FROM {} LIMIT {}").format(
         sql.SQL(", ").join(map(sql.Identifier, names)), kept.where, sql.Literal(limit)
     )
-    return names, session.execute(query).fetchall()
+    types = _live_types(session, qualified(KEPT_SCHEMA, kept.table))
+    rows = session.execute(query).fetchall()
+    return Sample(names, tuple(types[name] for name in names), tuple(rows))
 
 
 def drop(session: Session, incident: str) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from backout.errors import Refused, UnknownName
+from backout.errors import ConfigurationError, Refused, UnknownName
 from backout.model.migration import History, HistoryRow, MigrationFile
 from backout.model.triage import Applied, Candidate
 from backout.phases.triage.facts import Ground, Half, PendingMigration
@@ -76,8 +76,9 @@ def name_offending(ground: Ground, asked: Sequence[str], last: int) -> Named:
     """The migrations to undo.
 
     `asked` are names (a unique part of a name will do); otherwise the newest `last` of the history.
-    Raises `Refused` when `last` was asked for while a candidate is partly applied or running, and
-    `UnknownName` for a name that neither history nor files know.
+    Raises `Refused` when `last` was asked for while a candidate is partly applied or running,
+    `ConfigurationError` when the history lists fewer than `last`, and `UnknownName` for a name that neither
+    history nor files know.
     """
     doubtful = [p for p in ground.pending if p.applied is not Applied.PENDING]
     if asked:
@@ -91,6 +92,14 @@ def name_offending(ground: Ground, asked: Sequence[str], last: int) -> Named:
             where=ground.history.table or "no history table found",
             intact="everything; the database was only read",
             next="backout doctor",
+        )
+    there = len(ground.history.rows)
+    if last > there:
+        raise ConfigurationError(
+            f"--last {last}: the history lists {there}",
+            where=ground.history.table,
+            intact="everything; the database was only read",
+            next=f"--last N with N from 1 to {there}",
         )
     names = tuple(row.name for row in reversed(ground.history.rows[-max(1, last) :]))
     return Named(names, False, names[:-1] if last <= 1 else ())
