@@ -382,7 +382,7 @@ DIAGNOSTICS = Diagnostics(
 )
 VERIFIED = Verification(
     checks=(
-        Check("history", CheckState.PASS, "reverted in pgmigrations"),
+        Check("migration", CheckState.PASS, "reverted in pgmigrations"),
         Check("schema", CheckState.PASS, "0 differences to the schema before"),
         Check("regclass", CheckState.PASS, "public.hero_snapshots present"),
         Check("untouched", CheckState.PASS, "15 tables: not written by the down, same files"),

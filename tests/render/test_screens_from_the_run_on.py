@@ -191,7 +191,7 @@ def test_resume_looks_before_it_acts():
     looked = (
         Check("sessions", CheckState.PASS, "none of this run is left on db-1"),
         Check("commit", CheckState.PASS, "transaction 48211903 committed"),
-        Check("history", CheckState.PASS, "hero-snapshots-v2 is gone from pgmigrations"),
+        Check("migration", CheckState.PASS, "hero-snapshots-v2 is gone from pgmigrations"),
     )
     last = Entry(
         "inc-3k9d",

@@ -159,6 +159,7 @@ def test_what_was_never_configured_is_skipped_and_said_in_the_resolution(
 ):
     file = names.root / "backout.toml"
     health = '[target.heroes.checks.health]\nhttp = "http://127.0.0.1:9/api/health"\n'
+    history = '[target.heroes.checks.history]\nsql = "SELECT count(*) FROM schema_migrations"\n'
     incident = names.open()
     incidents.propose(names.desk(), incident)
     names.approve(incident, strategy="A", accepts=LOST_BY_UP)
@@ -169,9 +170,11 @@ def test_what_was_never_configured_is_skipped_and_said_in_the_resolution(
     notice = [str(e.body["text"]) for e in journal if e.kind is EntryKind.NOTICE][-1]
     assert "Validation passed, 3 checks skipped." in notice
     assert "Checks skipped: health endpoint (not configured); read smoke (not configured)" in notice
-    file.write_text(file.read_text() + health)
+    file.write_text(file.read_text() + health + history)
     code, document, _ = names.cli(capsys, "verify", incident)
-    states = {check["name"]: check["state"] for check in document["verification"]["checks"]}
+    checks = document["verification"]["checks"]
+    states = {check["name"]: check["state"] for check in checks}
+    assert len(states) == len(checks), "each name stands once, that of init's check of the history too"
     assert code == 1, "nobody answers there"
     assert states["health"] == "fail"
     assert "health endpoint" not in states
