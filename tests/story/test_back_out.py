@@ -226,3 +226,28 @@ def test_a_watch_whose_process_died_is_resumed(names: World):
     assert resumed.watch is not None
     assert not resumed.again
     assert incidents.resume(names.desk(), incident, 1).again
+
+
+def test_after_two_back_outs_of_one_migration_only_the_newer_one_alarms(
+    names: World, capsys: pytest.CaptureFixture[str]
+):
+    def back_out() -> str:
+        incident = names.open()
+        incidents.propose(names.desk(), incident)
+        names.approve(incident, strategy="A", accepts=LOST_BY_UP)
+        incidents.run(names.desk(), incident, {}, 0)
+        return incident
+
+    def alarms() -> list[str]:
+        _, _, err = names.cli(capsys, "status")
+        return [line for line in err.splitlines() if "applied again" in line]
+
+    back_out()
+    apply_names(names)
+    assert len(alarms()) == 1
+    newer = back_out()
+    assert alarms() == []
+    apply_names(names)
+    assert len(alarms()) == 1
+    assert names.cli(capsys, "close", newer, "--reason", "it may stay")[0] == 0
+    assert alarms() == [], "a closed back-out does not give the alarm back to the older one"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 from backout.app.desk import Desk
 from backout.errors import BackoutError
 from backout.model.execution import Execution, Outcome
@@ -12,26 +14,52 @@ from backout.model.plan import Proposal
 def alarms(desk: Desk) -> tuple[str, ...]:
     """One line for every backed-out migration that is applied again. A target that cannot be reached
     says nothing here: the command itself will."""
-    found = []
+    found = (_alarm(desk, back_out) for back_out in _newest(desk))
+    return tuple(line for line in found if line)
+
+
+@dataclass(frozen=True, slots=True)
+class BackOut:
+    """A back-out that was carried out, with those of its migrations that no later one has taken out again."""
+
+    incident: str
+    proposal: Proposal
+    at: str
+
+
+def _newest(desk: Desk) -> tuple[BackOut, ...]:
+    """The open incidents whose back-out still counts, oldest first. A migration that was backed out twice
+    belongs to the newer incident, also when that one is closed."""
+    found: list[BackOut] = []
     for incident_id in desk.app.journal.incidents():
-        if not incident_id.startswith("inc-") or desk.closed(incident_id):
-            continue
-        line = _alarm(desk, incident_id)
-        if line:
-            found.append(line)
-    return tuple(found)
+        if incident_id.startswith("inc-"):
+            found += _carried_out(desk, incident_id)
+    found.sort(key=lambda one: one.at)
+    latest = {_place(one, name): one.incident for one in found for name in _names(one)}
+    counting = []
+    for one in found:
+        left = tuple(m for m in one.proposal.migrations if latest[_place(one, m.name)] == one.incident)
+        if left and not desk.closed(one.incident):
+            counting.append(replace(one, proposal=replace(one.proposal, migrations=left)))
+    return tuple(counting)
 
 
-def _alarm(desk: Desk, incident_id: str) -> str:
+def _names(back_out: BackOut) -> tuple[str, ...]:
+    return tuple(m.name for m in back_out.proposal.migrations)
+
+
+def _place(back_out: BackOut, name: str) -> tuple[str, str]:
+    return back_out.proposal.target_name, name
+
+
+def _alarm(desk: Desk, back_out: BackOut) -> str:
+    proposal = back_out.proposal
     try:
-        proposal = _carried_out(desk, incident_id)
-        if proposal is None:
-            return ""
         from backout.phases.verification.comeback import look_once
         from backout.postgres.connect import identify
 
         world = desk.app.world(proposal.target_name)
-        name = f"backout/{incident_id}/look"
+        name = f"backout/{back_out.incident}/look"
         with world.databases.observe(name) as session:
             if identify(session).target != proposal.target:
                 return ""  # the name means another database by now
@@ -40,14 +68,18 @@ def _alarm(desk: Desk, incident_id: str) -> str:
         return ""
     if not sample.history_has_it:
         return ""
-    names = ", ".join(m.name for m in proposal.migrations)
+    names = ", ".join(_names(back_out))
     return f"ALARM: {names} is applied again on {proposal.target_name} {sample.came_back_by}".rstrip()
 
 
-def _carried_out(desk: Desk, incident_id: str) -> Proposal | None:
-    done = desk.result(incident_id, "execution.down", Execution)
-    proposals = desk.result(incident_id, "strategy.propose", Proposals)
+def _carried_out(desk: Desk, incident_id: str) -> tuple[BackOut, ...]:
+    """The incident's back-out, if there was one; a journal that cannot be read has none here."""
+    try:
+        done = desk.result(incident_id, "execution.down", Execution)
+        proposals = desk.result(incident_id, "strategy.propose", Proposals)
+    except BackoutError:
+        return ()
     if done is None or done.outcome is not Outcome.BACKED_OUT or proposals is None:
-        return None
+        return ()
     carried = (p for p in proposals.proposals if p.strategy.value == done.strategy and not p.lists_after)
-    return next(carried, None)
+    return tuple(BackOut(incident_id, proposal, done.committed_at) for proposal in carried)[:1]
