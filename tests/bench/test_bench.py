@@ -39,7 +39,13 @@ def test_the_measures_run_on_a_small_table():
     assert (document["rows"], document["missed"]) == (5000, 0)
     told = [line["what"] for line in document["lines"]]
     assert [part for part in PARTS if not any(part in what for what in told)] == []
-    assert all(line["measured"] > 0 for line in document["lines"])
+    # What untouched tables cost is a difference of two runs: on a busy machine it can come out as nothing.
+    differences = ("untouched",)
+    assert [
+        line["what"]
+        for line in document["lines"]
+        if line["measured"] <= 0 and not any(part in line["what"] for part in differences)
+    ] == []
 
 
 def test_a_target_may_be_about_the_figure_the_ratio_or_what_is_added():
