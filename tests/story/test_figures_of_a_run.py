@@ -67,6 +67,24 @@ def test_the_wait_for_the_lock_is_measured(heroes16: World):
     assert ran.execution.values_destroyed == ran.execution.values_kept == 1001
 
 
+def test_a_manifest_of_an_earlier_version_is_read_and_completed(
+    heroes16: World, capsys: pytest.CaptureFixture[str]
+):
+    incident = _approved(heroes16)
+    incidents.run(heroes16.desk(), incident, {}, 0)
+    with heroes16.connect() as session:
+        session.execute("ALTER TABLE backout_kept.manifest DROP COLUMN destroyed_values")
+        code, document, _ = heroes16.cli(capsys, "kept", "list", incident)
+        assert (code, document["columns"][0]["values"]) == (0, 1001)
+        apply_names(heroes16)
+        again = heroes16.open()
+        incidents.propose(heroes16.desk(), again)
+        heroes16.approve(again, strategy="A", accepts=("users.full_name",))
+        assert incidents.run(heroes16.desk(), again, {}, 0).execution.values_destroyed == 51
+        found = session.execute("SELECT destroyed_values FROM backout_kept.manifest ORDER BY at").fetchall()
+    assert found == [(None,), (51,)]
+
+
 def test_a_lock_that_is_granted_at_once_was_not_waited_for(heroes16: World):
     ran = incidents.run(heroes16.desk(), _approved(heroes16), {}, 0)
     assert ran.execution.waited_seconds == 0.0

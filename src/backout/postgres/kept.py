@@ -50,10 +50,12 @@ def tables(session: Session, incident: str) -> tuple[KeptTable, ...]:
     """All kept tables of an incident, in the order in which they were kept."""
     if session.execute(_THERE).fetchone() == (None,):
         return ()
+    # destroyed_values is missing in a manifest of an earlier version until something is kept again
     rows = session.execute(
         """SELECT seq, relation, oid::bigint, how, key_columns, columns, rows, kept_values,
-                  coalesce(destroyed_values, kept_values), lsn::text, at::text, kept_table
-           FROM backout_kept.manifest WHERE incident = %s AND kept_table <> '' ORDER BY seq""",
+                  coalesce((pg_catalog.to_jsonb(m) ->> 'destroyed_values')::bigint, kept_values),
+                  lsn::text, at::text, kept_table
+           FROM backout_kept.manifest m WHERE incident = %s AND kept_table <> '' ORDER BY seq""",
         (incident,),
     ).fetchall()
     return tuple(
