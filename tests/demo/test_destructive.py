@@ -113,7 +113,7 @@ def test_v44_writes_through_the_night_and_the_reckoning_sees_what_is_missing(
     assert back.not_found >= 3
     assert not back.good
     fates = returned.fates(written, found, (), since, 0)
-    assert (fates.carried, fates.total) == (back.writes_since, back.writes_since)
+    assert 0 < fates.carried == fates.total <= back.writes_since, "users without their motto are not carried"
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 from pathlib import Path
 from typing import Any
@@ -52,9 +51,8 @@ def test_a_demo_killed_in_the_middle_goes_on_with_the_same_incident(own: Place) 
 
 def test_two_demos_do_not_share_a_world(own: Place) -> None:
     with own.make().alone():
-        child = begin(own, "--json")
-        out, _ = child.communicate(timeout=60)
-    assert (child.returncode, json.loads(out)["what"]) == (3, "another demo is running here")
+        code, document, _ = end(begin(own, "--json"))
+    assert (code, document["what"]) == (3, "another demo is running here")
 
 
 def test_a_demo_whose_etl_never_comes_back_fails_its_verification(own: Place) -> None:
