@@ -470,18 +470,23 @@ class Demo:
 
 @dataclass(frozen=True, slots=True)
 class DemoDestructive(Demo):
-    """`demo destructive`: the same, and what came back. The four fates add up to `writes_since`."""
+    """`demo destructive`. `values_destroyed` and its like speak of the down; the four fates, `carried`,
+    `archived`, `parked` and `listed`, add up to `writes_since`."""
 
     rows_back: int
+    """Of seasons, hero_snapshots and cheers: of the calm day, and acknowledged before the migration."""
     rows_missing: int
     values_back: int
+    """Mottos."""
     values_missing: int
     sums_wrong: int
     """Users whose profile or record is not what their processed snapshots say."""
     not_found: int
+    """Writes to a row that was gone: nothing was written, nothing acknowledged."""
     writes_since: int
     """Acknowledged since the migration began."""
     rows_parked: int
+    """On the work list, also those of the ETL."""
     rows_waiting: int
     """Of these, undecided."""
     carried: int
