@@ -11,7 +11,7 @@ import pytest
 
 from tests.guard.conftest import logical
 from tests.guard.world import Shop, shop_on
-from tests.migrators.worlds import FIXTURES, node_modules
+from tests.migrators.worlds import FIXTURES, node_modules, node_on_path
 
 CONFIG = """\
 [target.shop]
@@ -52,7 +52,8 @@ def project(shop: Shop, fixture: str, tool: str, options: str) -> None:
 
 
 @pytest.mark.node
-def test_node_pg_migrate_as_its_script_types_it(empty: Shop):
+def test_node_pg_migrate_as_its_script_types_it(empty: Shop, monkeypatch: pytest.MonkeyPatch):
+    node_on_path(monkeypatch)
     project(empty, "node_project", "node-pg-migrate", 'config = "database/migration-config.js"')
     (empty.root / "node_modules").symlink_to(node_modules())
     tool = str(empty.root / "node_modules" / ".bin" / "node-pg-migrate")

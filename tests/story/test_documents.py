@@ -60,7 +60,7 @@ def test_the_documents_of_one_incident_fit_their_schemas(
     elsewhere = {"reject", "snapshot take", "snapshot prove", "snapshot adopt", "doctor", "rehearse", "init"}
     elsewhere |= {name for name in DOCUMENTS if name.startswith(("guard ", "backup "))}
     elsewhere |= {"parked list", "parked show", "parked retry", "parked resolve"}  # tests/lost_writes
-    demo = {"demo", "demo --second", "error"}
+    demo = {"demo", "demo --second", "demo destructive", "error"}
     assert seen | elsewhere | demo == set(DOCUMENTS)
 
 
@@ -90,4 +90,4 @@ def test_every_verb_that_prints_a_document_has_a_schema():
         for name, command in reference.commands().items()
         if any("--json" in option.opts for option in command.params)
     }
-    assert with_json == set(DOCUMENTS) - {"demo --second", "error"}
+    assert with_json == set(DOCUMENTS) - {"demo --second", "demo destructive", "error"}

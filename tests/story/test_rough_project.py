@@ -12,14 +12,15 @@ import pytest
 
 from backout.adapters.people.keys import allowed_signers_line, make_key
 from backout.cli import command_line
-from tests.migrators.worlds import FIXTURES, node_modules
+from tests.migrators.worlds import FIXTURES, node_modules, node_on_path
 from tests.story.harness import PEOPLE, World
 
 BAD = "1733000000003_grind.ts"
 
 
 @pytest.fixture
-def grinder(heroes16: World) -> World:
+def grinder(heroes16: World, monkeypatch: pytest.MonkeyPatch) -> World:
+    node_on_path(monkeypatch)
     project = FIXTURES / "rough_node_project"
     shutil.copytree(project, heroes16.root, dirs_exist_ok=True, ignore=shutil.ignore_patterns(BAD))
     (heroes16.root / "node_modules").symlink_to(node_modules())

@@ -151,7 +151,8 @@ class Registry:
                 intact="everything else",
                 next=f"rm -r {' '.join(left)}, then: backout copies",
             )
-        shutil.rmtree(self._directory / record.name)
+        with suppress(FileNotFoundError):  # another process removed the same record meanwhile
+            shutil.rmtree(self._directory / record.name)
 
     def find(self, name: str) -> Recorded | None:
         """The record of this name; None when there is none that can be read."""
