@@ -21,11 +21,6 @@ TrafficFactory = Callable[[Mapping[str, object]], Traffic]
 BackupsFactory = Callable[[Mapping[str, object], Surroundings], Backups]
 
 
-def migrator_names() -> tuple[str, ...]:
-    """Names of all installed migration tool adapters."""
-    return _names(MIGRATORS)
-
-
 def migrator(name: str, project: Path, options: Mapping[str, object]) -> Migrator:
     """The adapter called `name`, for the project in this directory.
 
@@ -33,11 +28,6 @@ def migrator(name: str, project: Path, options: Mapping[str, object]) -> Migrato
     """
     factory = cast(MigratorFactory, _load(MIGRATORS, name, "migration tool", "migrations.tool"))
     return factory(project, options)
-
-
-def backups_names() -> tuple[str, ...]:
-    """Names of all installed backup tool adapters."""
-    return _names(BACKUPS)
 
 
 def backups(name: str, options: Mapping[str, object], surroundings: Surroundings) -> Backups:
@@ -49,11 +39,6 @@ def backups(name: str, options: Mapping[str, object], surroundings: Surroundings
     return factory(options, surroundings)
 
 
-def traffic_names() -> tuple[str, ...]:
-    """Names of all installed levers."""
-    return _names(TRAFFIC)
-
-
 def traffic(name: str, options: Mapping[str, object]) -> Traffic:
     """The lever called `name` with its options; secrets in them are resolved already.
 
@@ -62,7 +47,8 @@ def traffic(name: str, options: Mapping[str, object]) -> Traffic:
     return cast(TrafficFactory, _load(TRAFFIC, name, "traffic lever", "traffic.lever"))(options)
 
 
-def _names(group: str) -> tuple[str, ...]:
+def names(group: str) -> tuple[str, ...]:
+    """Names of all installed adapters of one of the groups above."""
     return tuple(sorted(point.name for point in entry_points(group=group)))
 
 
@@ -74,5 +60,5 @@ def _load(group: str, name: str, what: str, setting: str) -> Any:
         f"no adapter for the {what} {name!r} is installed",
         where=f"backout.toml, {setting}",
         intact="everything; nothing was done",
-        next=f"choose one of: {', '.join(_names(group))}",
+        next=f"choose one of: {', '.join(names(group))}",
     )

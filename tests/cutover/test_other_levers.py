@@ -14,7 +14,7 @@ from psycopg import pq
 
 from backout.errors import ConfigurationError, Stopped
 from backout.model.cutover import Promise
-from backout.plugins import traffic, traffic_names
+from backout.plugins import TRAFFIC, names, traffic
 from backout.ports.traffic import Address
 from backout.postgres.dead_man import withdraw
 from backout.testing.servers import RealServer
@@ -157,7 +157,7 @@ def test_each_lever_prints_its_own_price(tmp_path: Path):
 
 
 def test_every_lever_comes_through_the_plugin_door():
-    assert set(traffic_names()) >= {"pgbouncer", "multi-host", "file"}
+    assert set(names(TRAFFIC)) >= {"pgbouncer", "multi-host", "file"}
     with pytest.raises(ConfigurationError, match="no adapter for the traffic lever 'dns'"):
         traffic("dns", {})
 

@@ -24,7 +24,7 @@ def surroundings(tmp_path: Path) -> Surroundings:
 
 
 def test_our_own_tools_come_through_the_same_door():
-    assert set(OPTIONS) <= set(plugins.backups_names())
+    assert set(OPTIONS) <= set(plugins.names(plugins.BACKUPS))
 
 
 @pytest.mark.parametrize("name", OPTIONS)

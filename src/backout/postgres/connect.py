@@ -37,6 +37,11 @@ def place(dsn: str) -> str:
     return f"{parts.get('user', '?')} @ {host}:{parts.get('port', 5432)}/{parts.get('dbname', '?')}"
 
 
+def place_of(session: Session) -> str:
+    """`database @ host:port` of an open session."""
+    return f"{session.info.dbname} @ {session.info.host or 'local socket'}:{session.info.port}"
+
+
 def _parts(dsn: str) -> dict[str, object]:
     try:
         return dict(conninfo_to_dict(dsn))

@@ -7,7 +7,7 @@ from psycopg import sql
 
 from backout.errors import Refused
 from backout.model.target import CopyMarker
-from backout.postgres.connect import Session
+from backout.postgres.connect import Session, place_of
 from backout.postgres.names import MARKER_TABLE, STATE_SCHEMA
 
 _COLUMNS = ("copy_id", "of_system_identifier", "of_database", "made_at", "lease_until")
@@ -59,7 +59,7 @@ def require_marker(session: Session) -> CopyMarker:
     if marker is None:
         raise Refused(
             "this server has no rehearsal marker: it may be a production",
-            where=_where(session),
+            where=place_of(session),
             intact="everything; no statement was sent",
             next="backout copies",
         )
@@ -74,11 +74,7 @@ def refuse_marker(session: Session) -> None:
     if is_marked(session):
         raise Refused(
             "this database is a copy made by backout, not the production",
-            where=_where(session),
+            where=place_of(session),
             intact="everything; no statement was sent",
             next="correct the DSN of the target, then: backout doctor",
         )
-
-
-def _where(session: Session) -> str:
-    return f"{session.info.dbname} @ {session.info.host or 'local socket'}:{session.info.port}"

@@ -103,6 +103,11 @@ def _one(session: Session, query: LiteralString, database: str) -> tuple[str, bo
 
 def can_set_owners(session: Session) -> bool:
     """Only a superuser may hand over an object to a role that has no right to create in its schema."""
+    return is_superuser(session)
+
+
+def is_superuser(session: Session) -> bool:
+    """Whether the session's current role is a superuser."""
     row = session.execute("SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user").fetchone()
     return row is not None and bool(row[0])
 

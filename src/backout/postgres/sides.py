@@ -5,7 +5,7 @@ from __future__ import annotations
 import psycopg
 
 from backout.errors import BackoutError
-from backout.postgres import fence, sequences
+from backout.postgres import fence, roles, sequences
 from backout.postgres.connect import Session
 
 _LASTING = ("fsync", "full_page_writes", "synchronous_commit", "wal_level")
@@ -21,10 +21,7 @@ def prepared_transactions(session: Session, database: str) -> int:
 
 def is_superuser(dsn: str) -> bool:
     with psycopg.connect(dsn, connect_timeout=5, application_name="backout/look/0") as session:
-        row = session.execute(
-            "SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user"
-        ).fetchone()
-    return bool(row and row[0])
+        return roles.is_superuser(session)
 
 
 def refusal_of(dsn: str) -> str:

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 
 from psycopg import sql
 
+from backout.model.changes import lsn_of, lsn_text
 from backout.model.cutover import StaleWrite
 from backout.postgres.connect import Session
 from backout.postgres.names import MESSAGE_PREFIX, qualified
@@ -138,16 +139,6 @@ def forget(session: Session, slot: str, upto: str) -> None:
         )
 
 
-def lsn_number(lsn: str) -> int:
-    """An LSN as a number, to compare."""
-    high, low = lsn.split("/")
-    return (int(high, 16) << 32) + int(low, 16)
-
-
-def _lsn(number: int) -> str:
-    return f"{number >> 32:X}/{number & 0xFFFFFFFF:X}"
-
-
 class _Reading:
     """The few frames of pgoutput that matter here: begin, origin, message, changes, commit."""
 
@@ -179,11 +170,11 @@ class _Reading:
     def _message(self, frame: bytes) -> None:
         prefix, _, rest = frame[10:].partition(b"\0")
         if prefix.decode() == MESSAGE_PREFIX and rest[4:] == self._token:
-            self.token_lsn = _lsn(self._commit)
+            self.token_lsn = lsn_text(self._commit)
 
     def _end(self, lsn: str) -> None:
         self.upto = lsn
-        behind = bool(self.token_lsn) and self._commit > lsn_number(self.token_lsn)
+        behind = bool(self.token_lsn) and self._commit > lsn_of(self.token_lsn)
         if behind and self._changed and not self._origin:
             at = self._at.isoformat(timespec="milliseconds")
-            self.stale.append(StaleWrite(_lsn(self._commit), self._xid, at))
+            self.stale.append(StaleWrite(lsn_text(self._commit), self._xid, at))

@@ -51,13 +51,6 @@ def look(ground: Ground, opened: Sessions, prepared: Prepared, moved: Moved) -> 
     )
 
 
-def _witnessed(opened: Sessions, prepared: Prepared, moved: Moved) -> witness.Seen | None:
-    if opened.inside is None:
-        return None
-    slot, publications = prepared.witness_slot, prepared.witness_publications
-    return witness.look(opened.inside, slot, publications, moved.token, "")
-
-
 def end(opened: Sessions, prepared: Prepared) -> None:
     """The window is over: the witness is removed, so that its slot retains no WAL. Idempotent."""
     witness.drop(opened.old, prepared.witness_slot, prepared.witness_publications)

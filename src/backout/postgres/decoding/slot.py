@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from backout.errors import Refused, UnknownName
 from backout.model.changes import lsn_of, lsn_text
-from backout.postgres.connect import Session
+from backout.postgres.connect import Session, place_of
 
 _READABLE = frozenset({"reserved", "extended"})
 
@@ -52,7 +52,7 @@ def read_slot(session: Session, slot: str) -> SlotState:
     if row is None:
         raise UnknownName(
             f"there is no logical slot {slot}",
-            where=_where(session),
+            where=place_of(session),
             intact="everything; nothing was read",
             next="backout guard list",
         )
@@ -140,7 +140,7 @@ def require_readable(
         publications, read_publications(session, slot, publications, armed)
     )
     if why is not None:
-        raise cannot_read(slot, why, _where(session))
+        raise cannot_read(slot, why, place_of(session))
     return state
 
 
@@ -152,7 +152,3 @@ def cannot_read(slot: str, why: str, where: str) -> Refused:
         intact="everything; nothing was applied, and the slot was not moved",
         next="backout guard status",
     )
-
-
-def _where(session: Session) -> str:
-    return f"{session.info.dbname} @ {session.info.host or 'local socket'}:{session.info.port}"

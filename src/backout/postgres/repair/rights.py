@@ -9,6 +9,7 @@ from psycopg import sql
 from backout.model.repair import RepairTable
 from backout.postgres.connect import Session
 from backout.postgres.names import qualified
+from backout.postgres.roles import is_superuser
 
 _LOOKED_AT = 100_000
 """Transactions after a migration whose commit times are compared with its own."""
@@ -17,8 +18,7 @@ _LOOKED_AT = 100_000
 def may_quiet_triggers(session: Session) -> bool:
     """Whether the role may set `session_replication_role` (superuser, or granted from 15 on): then triggers
     of the application, and foreign keys, stay quiet in the repair's session alone."""
-    row = session.execute("SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user").fetchone()
-    if row == (True,):
+    if is_superuser(session):
         return True
     if session.info.server_version < 150000:
         return False
