@@ -37,9 +37,13 @@ DEAD_MAN_LIVES = AT[1:-1]
 
 
 def kept_its_promise(ledger: Ledger, config: dict[str, Any]) -> None:
-    """Less than a second, beside what a write took on this (loaded) machine before anything was held."""
+    """Less than a second, beside what a write took on this machine before anything was held.
+
+    Beside other test processes nobody can promise that: there only a hang is a failure.
+    """
     died = float(Path(config["mark"]).read_text())
-    shared = SHARED_RUNNER_MS if os.getloadavg()[0] > (os.cpu_count() or 1) else 0
+    alone = "PYTEST_XDIST_WORKER" not in os.environ and os.getloadavg()[0] <= (os.cpu_count() or 1)
+    shared = 0 if alone else SHARED_RUNNER_MS
     allowed = PROMISE_MS + shared + ledger.slowest_until_ms(died - 1.0)
     assert ledger.longest_silence_ms < allowed, (ledger.told(), allowed)
 

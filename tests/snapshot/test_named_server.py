@@ -74,6 +74,29 @@ def test_a_copy_is_made_there_without_superuser(
     assert copies.list_copies(bench.dsn, "x") == ()
 
 
+def test_what_that_server_does_not_let_us_grant_is_a_note(
+    named: NamedServer, bench: Bench, facts: SourceFacts, awkward: str, tmp_path: Path
+):
+    """From PostgreSQL 16 on, CREATEROLE alone may not give away PostgreSQL's own roles."""
+    with bench.source.connect() as admin:
+        admin.execute("GRANT pg_read_all_data TO snapshot_reader")
+    scratch = named.start(facts)
+    bench.take(awkward, tmp_path / "s")
+    restored = copies.restore_copy(
+        tmp_path / "s",
+        scratch,
+        named.conninfo(scratch, "postgres"),
+        "backout_there",
+        bench.binaries,
+        marker("there"),
+        application_name=NAME,
+    )
+    assert any(
+        note.startswith("membership of snapshot_reader in pg_read_all_data not carried over")
+        for note in restored.notes
+    )
+
+
 def test_the_production_itself_is_refused(bench: Bench, facts: SourceFacts):
     production = NamedServer(lambda: bench.source.dsn("postgres"))
     assert states(production, facts)["identity"] is CheckState.FAIL

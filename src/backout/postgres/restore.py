@@ -87,8 +87,8 @@ def restore(
     begun = time.monotonic()
     with open_session(dsn, application_name) as admin:
         _require_fitting_client(admin, binaries)
-        make_roles(admin, manifest.origin.roles, powers=bool(scratch.data_directory))
-        notes = create_database(admin, database, manifest.origin.facts)
+        notes = make_roles(admin, manifest.origin.roles, powers=bool(scratch.data_directory))
+        notes += create_database(admin, database, manifest.origin.facts)
         try:
             not_valid, more = _fill(job)
             notes += more + apply_properties(admin, database, manifest.origin.properties)

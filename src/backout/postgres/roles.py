@@ -126,7 +126,8 @@ def make_roles(session: Session, roles: tuple[Role, ...], *, powers: bool) -> tu
     """Create the roles that are missing, without login or password, then their memberships.
 
     `powers` carries superuser, create and bypass rights over, as the source has them: only for a server of
-    ours. Returns the names that were created. Roles that are there stay as they are, but for powers.
+    ours. Roles that are there stay as they are, but for powers. Returns the memberships that this server
+    does not let us grant (of PostgreSQL's own roles, say), as words for people.
     """
     there = {row[0] for row in session.execute("SELECT rolname FROM pg_catalog.pg_roles").fetchall()}
     made = tuple(role.name for role in roles if role.name not in there)
@@ -135,11 +136,11 @@ def make_roles(session: Session, roles: tuple[Role, ...], *, powers: bool) -> tu
             continue
         verb = sql.SQL("ALTER ROLE {} {}" if role.name in there else "CREATE ROLE {} NOLOGIN {}")
         session.execute(verb.format(sql.Identifier(role.name), sql.SQL(_attributes(role, powers))))
-    _grant_memberships(session, roles, made if not powers else None)
+    notes = _grant_memberships(session, roles, made if not powers else None)
     if not powers:  # to hand objects over to a role, one has to be a member of it
         for name in made:
             session.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(sql.Identifier(name)))
-    return made
+    return notes
 
 
 def _attributes(role: Role, powers: bool) -> str:
@@ -155,16 +156,20 @@ def _attributes(role: Role, powers: bool) -> str:
     return " ".join(words)
 
 
-def _grant_memberships(session: Session, roles: tuple[Role, ...], only: tuple[str, ...] | None) -> None:
+def _grant_memberships(
+    session: Session, roles: tuple[Role, ...], only: tuple[str, ...] | None
+) -> tuple[str, ...]:
     """Grant what is missing; `only` limits it to these members (on a server that is not ours)."""
+    notes: list[str] = []
     there = {row[0] for row in session.execute("SELECT rolname FROM pg_catalog.pg_roles").fetchall()}
     for role in roles:
         if only is not None and role.name not in only:
             continue
         for group in role.member_of:
             if group in there:
-                grant = sql.SQL("GRANT {} TO {}")
-                session.execute(grant.format(sql.Identifier(group), sql.Identifier(role.name)))
+                grant = sql.SQL("GRANT {} TO {}").format(sql.Identifier(group), sql.Identifier(role.name))
+                notes.append(_try(session, f"membership of {role.name} in {group}", grant))
+    return tuple(filter(None, notes))
 
 
 def apply_properties(session: Session, database: str, properties: Properties) -> tuple[str, ...]:
