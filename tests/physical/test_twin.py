@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from backout.errors import Refused
@@ -72,6 +74,8 @@ def test_both_sides_can_be_written_and_neither_reaches_the_other(source16: Produ
             connection.execute("INSERT INTO log VALUES (100)")
             assert value(connection, "SELECT count(*) FROM log WHERE id = 100") == 1
             assert value(connection, "SELECT current_setting('cluster_name')") == f"backout-{side.name}"
+        of_source = Path(side.data_directory) / "pg_hba.conf.of_source"
+        assert "127.0.0.1" in of_source.read_text(), "ours was not put aside over the source's"
     assert source16.ask("SELECT count(*) FROM log WHERE id = 100") == 0
 
 

@@ -120,7 +120,7 @@ class PhysicalBackups(ABC):
         record = self._instances.announce(name, first.backup, first.record.role)
         second = _Filled(name, record, first.backup, first.control, first.wal)
         how = clone(first.data, second.data)
-        isolate(second.data, name, first.control)
+        isolate(second.data, name, first.control, set_aside=False)
         return Twin(self._open(first, before), self._open(second, after, how))
 
     def _prepare(self, name: str, backup: Backup, target: RecoveryTarget, copies: int) -> _Filled:

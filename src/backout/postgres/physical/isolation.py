@@ -44,26 +44,32 @@ _ISOLATED: Mapping[str, str] = {
 }
 
 
-def isolate(data: Path, name: str, control: Control) -> None:
+def isolate(data: Path, name: str, control: Control, *, set_aside: bool = True) -> None:
     """Make a fresh copy of a data directory safe to start; once more for a clone of it.
 
-    Raises `Refused` for a copy that still points into its source: a tablespace outside of it.
+    `set_aside` is False for a clone: the files of the source lie aside already, and what would be put over
+    them is ours. Raises `Refused` for a copy that still points into its source: a tablespace outside of it.
     """
     _refuse_foreign_tablespaces(data)
     for file in _DROPPED:
         (data / file).unlink(missing_ok=True)
-    for slot in (data / "pg_replslot").iterdir():
-        shutil.rmtree(slot)
-    for file in _SET_ASIDE:
+    for file in _SET_ASIDE if set_aside else ():
         if (data / file).exists():
             (data / file).replace(data / (file + OF_SOURCE))
+    cut_off(data, name, control)
+    data.chmod(0o700)
+
+
+def cut_off(data: Path, name: str, control: Control) -> None:
+    """Make a stopped copy reach nobody and let only us in, whatever its configuration and slots were."""
+    for slot in (data / "pg_replslot").iterdir():
+        shutil.rmtree(slot)
     settings = {**_ISOLATED, **control.needed, "cluster_name": f"backout-{name}"[:60]}
     settings |= {"hba_file": str(data / "pg_hba.conf"), "ident_file": str(data / "pg_ident.conf")}
-    _write(data / "postgresql.conf", servers.as_configuration(settings))
-    _write(data / "pg_hba.conf", HBA)
-    _write(data / "pg_ident.conf", "")
-    _write(data / "postgresql.auto.conf", "")
-    data.chmod(0o700)
+    write_private(data / "postgresql.conf", servers.as_configuration(settings))
+    write_private(data / "pg_hba.conf", HBA)
+    write_private(data / "pg_ident.conf", "")
+    write_private(data / "postgresql.auto.conf", "")
 
 
 def _refuse_foreign_tablespaces(data: Path) -> None:
@@ -78,7 +84,9 @@ def _refuse_foreign_tablespaces(data: Path) -> None:
             )
 
 
-def _write(path: Path, text: str) -> None:
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only the account that runs servers may read."""
+    path.touch(mode=0o600)
     path.write_text(text)
     path.chmod(0o600)
     servers.give(path)
