@@ -14,7 +14,7 @@ from secrets import token_hex
 
 from filelock import FileLock, Timeout
 
-from backout.errors import NeighbourUnreachable, Stopped
+from backout.errors import NeighbourUnreachable, Refused, Stopped
 from backout.postgres import servers
 from backout.postgres.binaries import Binaries, installations
 
@@ -50,6 +50,10 @@ class Recorded:
     """Boot of the machine in which it was last started: data without fsync does not outlive it."""
     role: str = _SUPERUSER
     """Superuser to come in as; a restored instance has those of its source only."""
+    port: int = PORT
+    """Of its private socket, and of TCP when it listens."""
+    listens: str = ""
+    """Addresses where a restored instance serves others, as in `listen_addresses`; empty = isolated."""
 
 
 class Registry:
@@ -127,6 +131,12 @@ class Registry:
         self._write(ready)
         return ready
 
+    def listen(self, record: Recorded, listens: str, port: int = PORT) -> Recorded:
+        """Record where a server listens from its next start on; empty `listens` = it is isolated again."""
+        changed = replace(record, listens=listens, port=port)
+        self._write(changed)
+        return changed
+
     def _data_directory(self, name: str) -> Path:
         """In the registry when the service user can get there, else in a fresh place in /var/tmp."""
         own = self._directory / name
@@ -136,7 +146,11 @@ class Registry:
         return Path("/var/tmp") / f"backout-{token_hex(8)}" / "data"  # noqa: S108 - recorded, then made
 
     def remove(self, record: Recorded) -> None:
-        """Stop the server, remove its files, then its record; raises when something is left."""
+        """Stop the server, remove its files, then its record; raises when something is left.
+
+        Raises `Refused` for one that serves others, before it is touched.
+        """
+        _refuse_serving(record)
         layout = layout_of(record)
         if layout.data.exists():
             servers.destroy(layout)
@@ -169,17 +183,28 @@ class Registry:
         partial.replace(folder / _RECORD)
 
 
+def _refuse_serving(record: Recorded) -> None:
+    if record.listens:
+        raise Refused(
+            f"{record.name} serves others on port {record.port}: it may be the production by now",
+            where=record.data,
+            intact="the instance and everything in it; it goes on serving",
+            next="leave it, or stop it with pg_ctl and remove it by hand once nobody needs it",
+        )
+
+
 def layout_of(record: Recorded) -> servers.Layout:
-    """How the recorded server is started and reached."""
-    launcher = servers.find_launcher() if record.cut_off else None
+    """How the recorded server is started and reached; one that serves sees the network of this machine."""
+    launcher = servers.find_launcher() if record.cut_off and not record.listens else None
     return servers.Layout(
         _binaries_of(record),
         Path(record.data),
         Path(record.sockets),
-        PORT,
+        record.port,
         record.role,
         settings=_SETTINGS,
         launcher=launcher,
+        listen=record.listens,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -60,6 +61,13 @@ class Layout:
     settings: Mapping[str, str] = field(default_factory=dict)
     launcher: Launcher | None = None
     """What cuts the server off the network; None = it sees the network of this machine."""
+    listen: str = ""
+    """Addresses for TCP, as in `listen_addresses`; empty = 127.0.0.1 with `tcp`, else none."""
+
+    @property
+    def addresses(self) -> str:
+        """Where it listens besides its private socket; empty = nowhere."""
+        return self.listen or ("127.0.0.1" if self.tcp else "")
 
     def conninfo(self, database: str, **more: str) -> str:
         """libpq connection string over the private socket (peer of ours, no password)."""
@@ -239,8 +247,9 @@ def create(layout: Layout, *, encoding: str = "UTF8", locale: str = "C") -> None
 
 
 def as_configuration(settings: Mapping[str, str]) -> str:
-    """Settings as the text of a configuration file."""
-    return "".join(f"{name} = '{_quoted(value)}'\n" for name, value in settings.items())
+    """Settings as the text of a configuration file, one line each."""
+    lines = (f"{name} = '{_quoted(value)}'".replace("\n", "\\n") for name, value in settings.items())
+    return "".join(f"{line}\n" for line in lines)
 
 
 def start(layout: Layout, *, timeout: float = 60) -> None:
@@ -274,12 +283,23 @@ def _pg_ctl_start(
 ) -> subprocess.CompletedProcess[str]:
     layout.socket_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     give(layout.socket_directory)
-    listen = "127.0.0.1" if layout.tcp else ""
-    options = f"-c listen_addresses='{listen}' -c port={layout.port} "
+    return _launch(layout.launcher, _start_arguments(layout, waiting), timeout=timeout)
+
+
+def _start_arguments(layout: Layout, waiting: tuple[str, ...]) -> list[str]:
+    options = f"-c listen_addresses='{layout.addresses}' -c port={layout.port} "
     options += f"-c unix_socket_directories='{layout.socket_directory}'"
     pg_ctl = [layout.binaries.program("pg_ctl"), "start", "-s", *waiting]
-    pg_ctl += [f"-D{layout.data}", f"-l{log_of(layout)}", f"-o{options}"]
-    return _launch(layout.launcher, pg_ctl, timeout=timeout)
+    return [*pg_ctl, f"-D{layout.data}", f"-l{log_of(layout)}", f"-o{options}"]
+
+
+def start_command(layout: Layout) -> str:
+    """The shell command that starts this server by hand, for the account that asks; also after a reboot,
+    which may have taken its socket directory away."""
+    start = shlex.join(_start_arguments(layout, ("-w",)))
+    line = f"cd / && mkdir -p -m 700 {shlex.quote(str(layout.socket_directory))} && {start}"
+    user = service_user()
+    return line if user is None else f"runuser -u {user} -- sh -c {shlex.quote(line)}"
 
 
 def is_running(layout: Layout) -> bool:

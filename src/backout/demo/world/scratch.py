@@ -29,7 +29,7 @@ def forget(place: Place) -> None:
     for scratch in _registries(place):
         with scratch.lock():
             for record in scratch.records():
-                scratch.remove(record)
+                scratch.remove(scratch.listen(record, ""))  # one that serves was the demo's production
     shutil.rmtree(place.state)
 
 
