@@ -59,11 +59,16 @@ class Production:
     def clear(self) -> None:
         """As new, but for the WAL that was written."""
         for instance in self.backups.instances():
-            self.backups.destroy(instance.name)
+            self.remove(instance.name)
         shutil.rmtree(self.base / "store", ignore_errors=True)
         tables = self.ask("SELECT string_agg(tablename, ', ') FROM pg_tables WHERE schemaname = 'public'")
         if tables:
             self.run(f"DROP TABLE {tables} CASCADE")
+
+    def remove(self, name: str) -> None:
+        """An instance is gone, also one that serves."""
+        self.backups.retire(name)
+        self.backups.destroy(name)
 
     def line(self) -> Line:
         row = self.ask(
@@ -94,7 +99,13 @@ class Production:
 
 
 @contextmanager
-def production(major: int, settings: dict[str, str] | None = None) -> Iterator[Production]:
+def production(
+    major: int,
+    settings: dict[str, str] | None = None,
+    *,
+    hba: str = "",
+    files: dict[str, bytes] | None = None,
+) -> Iterator[Production]:
     base = servers.private_directory("bkphys")
     base.chmod(0o711)
     (base / "archive").mkdir(mode=0o700)
@@ -109,12 +120,12 @@ def production(major: int, settings: dict[str, str] | None = None) -> Iterator[P
         "max_wal_size": "1GB",
         **(settings or {}),
     }
-    server = start_server(major, settings=chosen)
+    server = start_server(major, settings=chosen, hba=hba, files=files)
     world = Production(server, base)
     try:
         yield world
     finally:
         for path in (base / "instances").glob("*/server.json"):
-            world.backups.destroy(path.parent.name.partition("-")[2])
+            world.remove(path.parent.name.partition("-")[2])
         stop_server(server)
         shutil.rmtree(base, ignore_errors=True)

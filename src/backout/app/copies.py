@@ -124,13 +124,16 @@ def destroy_of(desk: Desk, incident_id: str, target: str) -> tuple[str, ...]:
 
 
 def _destroy_instances(desk: Desk, target: str, names: tuple[str, ...]) -> list[str]:
-    """Restored clusters of the incident, also one that a killed command left half made."""
+    """Restored clusters of the incident, also one that a killed command left half made; never one that
+    serves: it is the production now."""
     backups = desk.app.world(target).backups
     if backups is None:
         return []
-    for name in names:
+    serving = {instance.name for instance in backups.instances() if instance.serving is not None}
+    gone = [name for name in names if name not in serving]
+    for name in gone:
         backups.destroy(name)
-    return list(names)
+    return gone
 
 
 def give_up(desk: Desk, exercise_id: str, target: str) -> None:

@@ -72,8 +72,42 @@ class Reached:
 
 
 @dataclass(frozen=True, slots=True)
+class Listening:
+    """Where a server takes connections from others."""
+
+    host: str
+    """Addresses as in `listen_addresses`: `127.0.0.1`, `0.0.0.0`, `*`, or several with commas between."""
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class ServingSource:
+    """How the production serves, read while it answers. May hold secrets: never for a journal or a log."""
+
+    settings: tuple[tuple[str, str], ...] = field(repr=False)
+    """Names and values of what was set for the whole server, as `pg_settings` shows them."""
+    hba: tuple[str, ...] = field(repr=False)
+    """The lines of its pg_hba.conf for connections over a network, in order; empty = they may not be read."""
+    covered: tuple[str, ...] = ()
+    """Settings whose value for the whole server stands behind one of the reading role or its database."""
+    all_seen: bool = True
+    """False = the role may not see the settings that are for superusers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """How an instance serves, and what people have to know of it."""
+
+    listening: Listening
+    notes: tuple[str, ...]
+    """What of the production was not carried over, one sentence each, without secrets."""
+    start_command: str
+    """Shell command that starts it by hand: nobody else does after a reboot of the machine."""
+
+
+@dataclass(frozen=True, slots=True)
 class Instance:
-    """A new server made from a backup: ours, isolated, never the original."""
+    """A new server made from a backup: ours and never the original; isolated until it is told to serve."""
 
     name: str
     host: str
@@ -91,6 +125,8 @@ class Instance:
     """Whether it runs without any network."""
     made_by: str = "restore"
     """`restore`, or how it was cloned from its twin: `reflink`, `copy`."""
+    serving: Serving | None = None
+    """How it serves others; None = isolated, as it was made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,10 +172,11 @@ class Backups(Protocol):
     archiving, no replication, no subscription, no network, no preloaded scheduler), or not make it; restore
     to exactly the target, and believe only the server's log and its own answer that it was reached; choose
     the newest backup that is whole before the target; mark the copy after it was opened for writing.
-    May: take seconds or hours. `restore_new` and `restore_twin` look first and can be called again; so does
-    `take` where the tool keeps the label.
+    May: take seconds or hours. `restore_new`, `restore_twin`, `serve` and `retire` look first and can be
+    called again; so does `take` where the tool keeps the label.
     Must never: restore without an explicit target; change or remove a backup that it did not take itself;
-    put a connection string or secret into an argument list, a log or an error.
+    remove an instance that serves; put a connection string or secret into an argument list, a log or an
+    error.
     Errors: `Refused` when no backup is old enough, the WAL has a gap or ends too early, the cluster or
     timeline is another one, the target was not reached, each with the exact reason and as early as it can
     be known; `NeighbourUnreachable` when the tool or server does not answer; `Stopped` for a full disk.
@@ -186,6 +223,25 @@ class Backups(Protocol):
         """libpq connection string; starts the instance when it does not run."""
         ...
 
+    def serve(self, instance_name: str, listening: Listening, source: ServingSource) -> Instance:
+        """Make an instance the server that others use: durable, with the settings and logins of the source,
+        no longer marked as a copy. It is restarted; one that serves there already is returned as it is.
+
+        Raises `Refused` when the port is taken, when it serves elsewhere, or when it does not come up: then
+        it is isolated again.
+        """
+        ...
+
+    def retire(self, instance_name: str) -> None:
+        """Isolate and mark an instance again, for a move that was given up. Idempotent.
+
+        Everybody who uses it is cut off; whether it is the production by now is the caller's to know.
+        """
+        ...
+
     def destroy(self, instance_name: str) -> None:
-        """Stop and remove an instance, also a half made one, and prove that nothing is left. Idempotent."""
+        """Stop and remove an instance, also a half made one, and prove that nothing is left. Idempotent.
+
+        Raises `Refused` for one that serves: it may be the production by now.
+        """
         ...

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import psycopg
 from psycopg import sql
 
@@ -29,6 +31,16 @@ def mark(session: Session, marker: CopyMarker) -> None:
         session.execute(sql.SQL("DELETE FROM {}").format(MARKER_TABLE))
         insert = sql.SQL("INSERT INTO {} ({}) VALUES (%s, %s, %s, %s, %s)")
         session.execute(insert.format(MARKER_TABLE, names), values)
+
+
+def unmark(session: Session) -> None:
+    """Take the marker away, and the schema when nothing else is in it: it is no copy any more. Atomic."""
+    schema = sql.Identifier(STATE_SCHEMA)
+    with session.transaction():
+        session.execute("SET TRANSACTION READ WRITE")  # a setting of the database may say otherwise
+        session.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(MARKER_TABLE))
+        with suppress(psycopg.errors.DependentObjectsStillExist), session.transaction():
+            session.execute(sql.SQL("DROP SCHEMA IF EXISTS {} RESTRICT").format(schema))
 
 
 def is_marked(session: Session) -> bool:

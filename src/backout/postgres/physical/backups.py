@@ -8,8 +8,19 @@ from pathlib import Path
 
 from backout.errors import Refused
 from backout.model.recovery import ForReplay, Lsn, NamedPoint, RecoveryTarget, TwinAfter, TwinBefore, position
-from backout.ports.backups import Backup, Capabilities, Instance, Surroundings, TargetKind, Twin, WalSource
+from backout.ports.backups import (
+    Backup,
+    Capabilities,
+    Instance,
+    Listening,
+    ServingSource,
+    Surroundings,
+    TargetKind,
+    Twin,
+    WalSource,
+)
 from backout.postgres import servers
+from backout.postgres.physical import serving
 from backout.postgres.physical.choose import choose
 from backout.postgres.physical.clone import clone, give_tree, require_space
 from backout.postgres.physical.control import Control, read_control
@@ -79,8 +90,16 @@ class PhysicalBackups(ABC):
         """libpq connection string; starts the instance when it does not run."""
         return self._instances.conninfo(instance.name, database)
 
+    def serve(self, instance_name: str, listening: Listening, source: ServingSource) -> Instance:
+        """Make an instance the server that others use; one that serves there is returned as it is."""
+        return serving.serve(self._instances, instance_name, listening, source)
+
+    def retire(self, instance_name: str) -> None:
+        """Isolate and mark an instance again. Idempotent."""
+        serving.retire(self._instances, instance_name)
+
     def destroy(self, instance_name: str) -> None:
-        """Stop and remove an instance, also a half made one. Idempotent."""
+        """Stop and remove an instance, also a half made one, never one that serves. Idempotent."""
         self._instances.destroy(instance_name)
 
     def restore_new(self, target: RecoveryTarget, name: str) -> Instance:

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from backout.errors import BackoutError, ConfigurationError, UnknownName
 from backout.model.recovery import RecoveryTarget
 from backout.model.target import CopyMarker
-from backout.ports.backups import Backup, Instance, Reached, Surroundings
+from backout.ports.backups import Backup, Instance, Reached, Serving, Surroundings
 from backout.postgres import servers
 from backout.postgres.binaries import for_major
 from backout.postgres.connect import open_session
 from backout.postgres.copies import rfc3339
 from backout.postgres.marks import mark
-from backout.postgres.scratch import PORT, Recorded, Registry, layout_of
+from backout.postgres.scratch import Recorded, Registry, layout_of
 from backout.records import codec
 
 _APPLICATION = "backout/instances/0"
@@ -54,11 +55,11 @@ class Instances:
         self, name: str, record: Recorded, backup: Backup, target: RecoveryTarget, reached: Reached, how: str
     ) -> Instance:
         """Mark an open instance as a copy of ours, then record that it is whole: in this order."""
-        _mark_databases(layout_of(record), name, backup, self.surroundings.lease_seconds)
+        self.mark(record, backup.system_identifier)
         instance = Instance(
             name=name,
             host=record.sockets,
-            port=PORT,
+            port=record.port,
             role=record.role,
             major=backup.major,
             bin_directory=record.bin_directory,
@@ -69,11 +70,30 @@ class Instances:
             cut_off=record.cut_off,
             made_by=how,
         )
-        file = self._folder(record.name) / _RECORD
-        file.with_suffix(".part").write_text(json.dumps(codec.plain(instance), indent=1))
-        file.with_suffix(".part").replace(file)
+        self._write(record, instance)
         self._registry.finish(record)
         return instance
+
+    def mark(self, record: Recorded, system_identifier: str) -> None:
+        """Mark every database of a running instance as a copy, with a new lease."""
+        lease_seconds = self.surroundings.lease_seconds
+        _mark_databases(layout_of(record), plain_name(record), system_identifier, lease_seconds)
+
+    def lock(self) -> AbstractContextManager[None]:
+        """Only one process starts, changes or destroys instances; `destroy` takes it itself."""
+        return self._registry.lock()
+
+    def serves(self, record: Recorded, serving: Serving) -> Recorded:
+        """Record that an instance serves, before it does: first what people read, then what keeps it safe."""
+        instance = self._read(record)
+        if instance is None:
+            raise _unknown(plain_name(record), self.surroundings.instances)
+        self._write(record, replace(instance, serving=serving))
+        return self._registry.listen(record, serving.listening.host, serving.listening.port)
+
+    def is_isolated(self, record: Recorded) -> Recorded:
+        """Record that an instance serves no more, after it was cut off."""
+        return self._registry.listen(record, "")
 
     def all(self) -> tuple[Instance, ...]:
         """Those that were made whole and still are there, running or not."""
@@ -82,7 +102,20 @@ class Instances:
 
     def unfinished(self) -> tuple[str, ...]:
         """Names of those that a killed command left half made; `destroy` takes them."""
-        return tuple(_plain_name(record) for record in self._registry.records() if not record.ready)
+        return tuple(plain_name(record) for record in self._registry.records() if not record.ready)
+
+    def whole(self, name: str) -> tuple[Recorded, Instance]:
+        """The record of a whole instance, and what it is; raises `UnknownName` when there is none."""
+        for record in self._registry.records():
+            if plain_name(record) == name and record.ready and (instance := self._read(record)) is not None:
+                return record, instance
+        raise _unknown(name, self.surroundings.instances)
+
+    def serving(self, name: str) -> Recorded | None:
+        """The record of the instance of this name when it serves; None for any other."""
+        return next(
+            (one for one in self._registry.records() if plain_name(one) == name and one.listens), None
+        )
 
     def find(self, name: str, target: RecoveryTarget) -> Instance | None:
         """The whole instance of this name, when it was restored to this target."""
@@ -91,43 +124,59 @@ class Instances:
     def conninfo(self, name: str, database: str) -> str:
         """libpq connection string over the private socket; starts the instance when it does not run."""
         for record in self._registry.records():
-            if _plain_name(record) == name and record.ready:
+            if plain_name(record) == name and record.ready:
                 servers.start(layout_of(record))
                 return layout_of(record).conninfo(database)
-        raise UnknownName(
-            f"there is no instance {name}",
-            where=str(self.surroundings.instances),
-            intact="everything",
-            next="backout copies",
-        )
+        raise _unknown(name, self.surroundings.instances)
 
     def destroy(self, name: str) -> None:
-        """Stop and remove an instance, also a half made one; raises when something is left. Idempotent."""
+        """Stop and remove an instance, also a half made one; raises when something is left, and `Refused`
+        for one that serves. Idempotent."""
         with self._registry.lock():
             for record in self._registry.records():
-                if _plain_name(record) == name:
+                if plain_name(record) == name:
                     self._registry.remove(record)
 
     def _read(self, record: Recorded) -> Instance | None:
+        """What it is; whether it serves is told by the server's record alone, which is written last."""
         try:
-            return codec.load_plain(Instance, json.loads((self._folder(record.name) / _RECORD).read_text()))
+            plain = json.loads((self._folder(record.name) / _RECORD).read_text())
+            instance = codec.load_plain(Instance, plain)
         except (OSError, ValueError, BackoutError):
             return None
+        if record.listens:
+            return replace(instance, port=record.port, cut_off=False)
+        return replace(instance, port=record.port, cut_off=record.cut_off, serving=None)
+
+    def _write(self, record: Recorded, instance: Instance) -> None:
+        file = self._folder(record.name) / _RECORD
+        file.with_suffix(".part").write_text(json.dumps(codec.plain(instance), indent=1))
+        file.with_suffix(".part").replace(file)
 
     def _folder(self, name: str) -> Path:
         return self.surroundings.instances / name
 
 
-def _plain_name(record: Recorded) -> str:
+def plain_name(record: Recorded) -> str:
+    """Name of the instance of this record, as its maker chose it."""
     return record.name.partition("-")[2]
 
 
-def _mark_databases(layout: servers.Layout, name: str, backup: Backup, lease_seconds: float) -> None:
+def _unknown(name: str, directory: Path) -> UnknownName:
+    return UnknownName(
+        f"there is no instance {name}",
+        where=str(directory),
+        intact="everything",
+        next="backout copies",
+    )
+
+
+def _mark_databases(layout: servers.Layout, name: str, system_identifier: str, lease_seconds: float) -> None:
     """The positive marker in every database that can be entered: only it tells a copy apart."""
     made = datetime.now(UTC)
     until = rfc3339(made + timedelta(seconds=lease_seconds))
     for database in _databases(layout):
-        marker = CopyMarker(name, backup.system_identifier, database, rfc3339(made), until)
+        marker = CopyMarker(name, system_identifier, database, rfc3339(made), until)
         with open_session(layout.conninfo(database), _APPLICATION) as session:
             mark(session, marker)
 
