@@ -125,6 +125,26 @@ class BackupSettings(_Strict):
     tool: str = Field(description="base_backup, pgbackrest, barman, or the name of an installed adapter.")
 
 
+class TrafficSettings(_Strict):
+    """How the application's traffic is moved to a restored instance, and where that one answers. Other keys
+    are handed to the lever's adapter."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    lever: str = Field(description="pgbouncer, multi-host, file, or the name of an installed adapter.")
+    application: Dsn = Field(
+        description="The application's own login, straight to the database; no superuser. It tries the fence."
+    )
+    through: Dsn = Field(description="The same login the way the application goes: through the pooler.")
+    admin: Dsn | None = Field(None, description="The console of the pooler.")
+    listen: str = Field("127.0.0.1", description="Address on which a restored instance listens.")
+    host: str = Field("127.0.0.1", description="How the application or its pooler reaches this machine.")
+    port: int = Field(5433, ge=1, le=65535, description="Port of a restored instance.")
+    proof: Span = Field(15 * 60.0, description="How long stale writers are looked for after the move.")
+    way_back: Span = Field(
+        48 * 3600.0, description="How long the way back to the old side stays armed; it retains WAL."
+    )
+
+
 class CheckSettings(_Strict):
     """One check of the validation plan; exactly one of sql, regclass, http, command."""
 
@@ -161,6 +181,9 @@ class Target(_Strict):
     snapshot: SnapshotSettings = Field(SnapshotSettings(), description="Snapshots and scratch servers.")
     backups: BackupSettings | None = Field(
         None, description="Base backups and archived WAL, to restore to just before a migration."
+    )
+    traffic: TrafficSettings | None = Field(
+        None, description="For strategy B: how traffic is moved to a restored instance."
     )
     checks: dict[str, CheckSettings] = Field(
         {}, description="The validation plan, one table a check; an empty plan keeps the gate shut."

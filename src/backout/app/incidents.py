@@ -18,13 +18,16 @@ from backout.model.incident import Incident
 from backout.model.journal import EntryKind
 from backout.model.plan import Proposal, Rehearsal, Strategy
 from backout.model.repair import RepairDone
+from backout.model.restore import RestoreDone
 from backout.model.triage import Triage
 from backout.phases.execution.hold import behind_the_down
 from backout.phases.snapshot.facts import Proven
 from backout.phases.strategy import candidates
+from backout.ports.world import World
 from backout.records import codec
 from backout.render.screens.propose import next_command
 from backout.runbooks.back_out import back_out
+from backout.runbooks.restore import new_side
 from backout.runbooks.watch import verify_again, watch
 
 PRODUCTION_WATCH_SECONDS = 30 * 60.0
@@ -132,8 +135,19 @@ def _ended(desk: Desk, incident: Incident) -> Ran | None:
         following = _after(incident.id, done, checks)
     else:
         following = f"backout verify {incident.id} --watch 30m"
-    repaired = desk.result(incident.id, "lost_writes.repair", RepairDone)
-    return Ran(incident.id, done.outcome.value, done, checks, None, following, repaired, again=True)
+    return Ran(
+        *(incident.id, done.outcome.value, done, checks, None, following),
+        *_beside(desk, incident.id),
+        again=True,
+    )
+
+
+def _beside(desk: Desk, incident_id: str) -> tuple[RepairDone | None, RestoreDone | None]:
+    """What strategy D and strategy B did besides."""
+    return (
+        desk.result(incident_id, "lost_writes.repair", RepairDone),
+        desk.result(incident_id, "restore.done", RestoreDone),
+    )
 
 
 def _advance(desk: Desk, incident: Incident, go: Mapping[str, str], watch_seconds: float | None) -> Ran:
@@ -151,7 +165,7 @@ def _advance(desk: Desk, incident: Incident, go: Mapping[str, str], watch_second
             desk.signal(incident.id, "go", go)
         held = tuple(job.name for job in holds(desk, incident.id))
         seconds = _watch_seconds(world.environment, watch_seconds)
-        with behind_the_down(world, proposals.proposals, incident.id):
+        with behind_the_down(world, _chosen(desk, incident.id, proposals), incident.id):
             try:
                 checks = back_out(desk.story(incident.id), world, incident, held)
             except ApprovalVoid as void:
@@ -159,9 +173,17 @@ def _advance(desk: Desk, incident: Incident, go: Mapping[str, str], watch_second
                 raise
             done = desk.need(incident.id, "execution.down", Execution)
             watched = _watch(desk, incident, done, seconds)
-    repaired = desk.result(incident.id, "lost_writes.repair", RepairDone)
     following = _after(incident.id, done, checks)
-    return Ran(incident.id, done.outcome.value, done, checks, watched, following, repaired)
+    beside = _beside(desk, incident.id)
+    return Ran(incident.id, done.outcome.value, done, checks, watched, following, *beside)
+
+
+def _chosen(desk: Desk, incident_id: str, proposals: Proposals) -> tuple[Proposal, ...]:
+    """The proposals that may be carried out; none of them all when traffic is to move: nothing of ours may
+    then stand in the old database."""
+    letters = {str(entry.body.get("strategy")) for entry in desk.signals(incident_id, "approval")}
+    chosen = [p for p in proposals.proposals if not letters or p.strategy.value in letters]
+    return tuple(p for p in chosen if p.restore is None)
 
 
 def _watch_seconds(environment: str, asked: float | None) -> float:
@@ -204,11 +226,21 @@ def verify(desk: Desk, incident_id: str, watch_seconds: float) -> Verified:
         )
     with lock.worker(desk.app.state, "verify", desk.actor):
         story = desk.story(incident.id, next_prefix(desk, incident.id, "verify"))
-        world = desk.app.world(incident.target)
+        world = world_after(desk, incident, done)
         held = tuple(job.name for job in holds(desk, incident.id))
         checks = verify_again(story, world, executed_proposal(desk, incident.id, done), done, held)
         watched = _watch(desk, incident, done, watch_seconds)
     return Verified(incident.id, checks, watched, _after(incident.id, done, checks))
+
+
+def world_after(desk: Desk, incident: Incident, done: Execution) -> World:
+    """The target after the back-out: after a move of traffic that is its new side."""
+    world = desk.app.world(incident.target)
+    proposal = executed_proposal(desk, incident.id, done)
+    if proposal.restore is None:
+        return world
+    found = desk.need(incident.id, "triage.find", Triage)
+    return new_side(world, proposal, found.identity.role)
 
 
 def executed_proposal(desk: Desk, incident_id: str, done: Execution) -> Proposal:
@@ -222,7 +254,7 @@ def _watch(desk: Desk, incident: Incident, done: Execution, seconds: float) -> W
     if seconds <= 0 or proposal.lists_after:
         return None
     story = desk.story(incident.id, next_prefix(desk, incident.id, "watch"))
-    world = desk.app.world(incident.target)
+    world = world_after(desk, incident, done)
     return watch(story, world, proposal, seconds)
 
 

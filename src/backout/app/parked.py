@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from backout.app import lock
 from backout.app.containment import next_prefix
 from backout.app.desk import Desk
-from backout.app.incidents import executed_proposal
+from backout.app.incidents import executed_proposal, world_after
 from backout.app.results import ParkedDone, ParkedList, ParkedRow, ParkedShown
 from backout.app.signing import How, one_signature
 from backout.errors import ConfigurationError, Refused
 from backout.model.execution import Execution
 from backout.model.incident import Incident
-from backout.model.repair import RepairPlan, RepairTable
+from backout.model.repair import RepairTable
 from backout.phases.lost_writes import parking
 from backout.phases.lost_writes.in_place import Repair
 from backout.postgres import parked
@@ -32,7 +32,9 @@ class _List:
     """The work list of one incident, read from its target."""
 
     repair: Repair
-    plan: RepairPlan
+    tables: tuple[RepairTable, ...]
+    anew: bool
+    """Of a restored database: there the row of before is the live one, and that of now waits."""
     entries: tuple[parked.Entry, ...]
     roots: dict[int, int]
 
@@ -46,32 +48,50 @@ class _List:
         )
 
     def table(self, relation: str) -> RepairTable:
-        return next(table for table in self.plan.tables if table.table == relation)
+        for table in self.tables:
+            if table.table == relation:
+                return table
+        raise Refused(
+            f"{relation} has no rows with a key in the backed-out database",
+            where=self.repair.incident,
+            intact="both versions in the list",
+            next=f"backout parked list {self.repair.incident}",
+        )
+
+    def retry(self) -> int:
+        """Try refused rows again; how many went in."""
+        if self.anew:
+            return parking.retry_now(self.repair, self.tables)
+        return sum(parking.retry(self.repair, table) for table in self.tables)
 
 
 @contextmanager
 def _work_list(desk: Desk, incident: Incident) -> Iterator[_List]:
-    plan = _plan(desk, incident)
-    world = desk.app.world(incident.target)
+    done = desk.result(incident.id, "execution.down", Execution)
+    if done is None:
+        raise _nothing(incident)
+    proposal = executed_proposal(desk, incident.id, done)
+    plan, anew = proposal.repair, proposal.restore
+    tables = plan.tables if plan is not None else anew.forecast.tables if anew is not None else ()
+    if not tables:
+        raise _nothing(incident)
+    world = world_after(desk, incident, done)
     with world.databases.operate(NAME) as session:
         attempts.with_search_path_of_role(session)
-        repair = Repair(session, incident.id, Marks(), plan.source.label, plan.quiet_triggers, world.budgets)
+        label, quiet = (plan.source.label, plan.quiet_triggers) if plan is not None else ("", False)
+        repair = Repair(session, incident.id, Marks(), label, quiet, world.budgets)
         entries = parked.entries(session, incident.id)
-        keys = [key for table in plan.tables for key in foreign_keys(session, table)]
-        yield _List(repair, plan, entries, parking.families(entries, keys))
+        keys = [key for table in tables for key in foreign_keys(session, table)]
+        yield _List(repair, tables, anew is not None, entries, parking.families(entries, keys))
 
 
-def _plan(desk: Desk, incident: Incident) -> RepairPlan:
-    done = desk.result(incident.id, "execution.down", Execution)
-    plan = executed_proposal(desk, incident.id, done).repair if done is not None else None
-    if plan is None:
-        raise Refused(
-            "nothing was repaired in this incident",
-            where=incident.target,
-            intact="everything",
-            next=f"backout status {incident.id}",
-        )
-    return plan
+def _nothing(incident: Incident) -> Refused:
+    return Refused(
+        "nothing was repaired or carried over in this incident",
+        where=incident.target,
+        intact="everything",
+        next=f"backout status {incident.id}",
+    )
 
 
 def listed(desk: Desk, incident_id: str) -> ParkedList:
@@ -115,7 +135,7 @@ def retry(desk: Desk, incident_id: str) -> ParkedDone:
     """Try refused rows again: covered by the approvals of the plan, and nothing is overlaid."""
     incident = desk.incident(incident_id)
     with lock.worker(desk.app.state, "parked retry", desk.actor), _work_list(desk, incident) as work:
-        applied = sum(parking.retry(work.repair, table) for table in work.plan.tables)
+        applied = work.retry()
     run = desk.story(incident.id, next_prefix(desk, incident.id, "parked"))
     run.decide("retried", {"applied": applied})
     return _done(desk, incident, applied)
@@ -147,10 +167,11 @@ def ask(desk: Desk, incident_id: str, number: int, take: str, column: str, value
     with _work_list(desk, incident) as work:
         entry = parking.numbered(work.entries, number, incident.id)
         name = f"{entry.relation} {', '.join(entry.key)}"
-    what = {"now": "the live row stays as it is", "before": "the row of before is written over it"}.get(take)
+        live = "before" if work.anew else "now"
+    what = "the live row stays as it is" if take == live else f"the row of {take} is written over it"
     message = (
         f"You decide about a parked row\n  incident {incident.id}\n  on {incident.target}\n"
-        f"  {name}: {what or f'{column} gets the value that you give'}\n"
+        f"  {name}: {what if take else f'{column} gets the value that you give'}\n"
     )
     option = f"--take {take}" if take else f"--set {column}"
     again = f"backout parked resolve {incident.id} {number}"
@@ -173,9 +194,11 @@ def resolve(desk: Desk, asked: ToResolve, person: str, how: How) -> ParkedDone:
 
 
 def _act(work: _List, entry: parked.Entry, asked: ToResolve, person: str) -> Callable[[], None]:
-    if asked.take == "now":
+    if asked.take == ("before" if work.anew else "now"):
         return lambda: parking.leave(work.repair, entry, person)
     table = work.table(entry.relation)
+    if asked.take == "now":
+        return lambda: parking.take_now(work.repair, table, entry, person)
     if asked.take == "before":
         return lambda: parking.take_before(work.repair, table, entry, person)
     return lambda: parking.set_value(work.repair, table, entry, person, asked.column, asked.value)

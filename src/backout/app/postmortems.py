@@ -15,6 +15,7 @@ from backout.model.journal import Entry, EntryKind
 from backout.model.people import Approval
 from backout.model.plan import Rehearsal, Strategy
 from backout.model.repair import RepairDone
+from backout.model.restore import RestoreDone
 from backout.model.snapshot import Snapshot
 from backout.model.triage import Triage
 from backout.phases.gate.approvals import missing_slots
@@ -49,6 +50,7 @@ def known(desk: Desk, incident_id: str) -> Known:
         fresh=_newest_fresh(entries, run.round),
         execution=run.result("execution.down", Execution),
         repaired=run.result("lost_writes.repair", RepairDone),
+        anew=run.result("restore.done", RestoreDone),
         verification=_newest_verification(entries) or run.result("verification.checks", Verification),
         watch=_newest_watch(entries),
         contained=tuple(job.name for job in holds(desk, incident.id)),

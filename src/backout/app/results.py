@@ -13,6 +13,7 @@ from backout.model.people import Approval
 from backout.model.plan import Rehearsal
 from backout.model.readiness import Capability
 from backout.model.repair import RepairDone
+from backout.model.restore import RestoreDone
 from backout.model.snapshot import Proof, Snapshot
 from backout.model.target import TargetIdentity
 from backout.model.triage import Triage
@@ -65,6 +66,8 @@ class Ran:
     next: str
     repaired: RepairDone | None = None
     """Strategy D: what came back after the down."""
+    anew: RestoreDone | None = None
+    """Strategy B: where traffic is now, and what became of every write made since the migration."""
     again: bool = False
     """It had come to its end before: nothing was done now, and nobody watches."""
 

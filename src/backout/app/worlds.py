@@ -14,14 +14,17 @@ from backout.adapters.people.ssh_keys import SshPeople
 from backout.adapters.servers.local import LocalServers
 from backout.adapters.servers.named import NamedServer
 from backout.adapters.store.directory import DirectoryStore
+from backout.adapters.traffic import options as traffic_options
 from backout.model.gate import Policy
 from backout.model.guard import GuardLimits
 from backout.model.people import Role
 from backout.model.plan import Budgets
 from backout.model.validation import CheckKind, CheckSpec, ValidationPlan
+from backout.phases.guard import registry
 from backout.ports.backups import Backups, Surroundings
 from backout.ports.servers import Servers
-from backout.ports.world import Session, World
+from backout.ports.traffic import Traffic
+from backout.ports.world import NewPlace, Session, World
 from backout.postgres.connect import open_session, place
 from backout.postgres.pooling import refuse_pooler
 from backout.settings import Dsn, Target
@@ -108,6 +111,8 @@ def world(application: Application, name: str) -> World:
         scope=target.snapshot.scope or "",
         guard=guard_limits(application),
         backups=backups(application, name),
+        guarded=registry.newest_guard(application.journal, name),
+        place=new_place(application, name),
         project=project,
     )
 
@@ -141,6 +146,46 @@ def backups(application: Application, name: str, dsn: str = "") -> Backups | Non
         reserve_bytes=0,
     )
     return plugins.backups(chosen.tool, chosen.model_extra or {}, surroundings)
+
+
+_PATHS = ("ini", "file")
+"""Options of levers that name a file; relative ones start at backout.toml."""
+
+
+def new_place(application: Application, name: str) -> NewPlace | None:
+    """Where a restored instance may serve; None when nothing says how traffic is moved."""
+    chosen = application.settings.target[name].traffic
+    if chosen is None:
+        return None
+    base = application.config_path.parent
+    path = f"target.{name}.traffic"
+
+    def resolved(dsn: Dsn, key: str) -> str:
+        return settings.resolve_dsn(dsn, base, f"{path}.{key}").get_secret_value()
+
+    def traffic(database: str, new: str) -> Traffic:
+        given: dict[str, object] = dict(chosen.model_extra or {})
+        given |= {key: str(base / str(given[key])) for key in _PATHS if key in given}
+        if chosen.admin is not None:
+            given["admin"] = resolved(chosen.admin, "admin")
+        login = traffic_options.link(resolved(chosen.application, "application"))
+        state = application.state / "traffic"
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        ours = {"state": str(state), "new": new, "database": database, "application": login.user}
+        return plugins.traffic(chosen.lever, {**ours, **given})
+
+    return NewPlace(
+        listen=chosen.listen,
+        host=chosen.host,
+        port=chosen.port,
+        lever=chosen.lever,
+        traffic=traffic,
+        application=lambda: resolved(chosen.application, "application"),
+        through=lambda: resolved(chosen.through, "through"),
+        link=traffic_options.link,
+        proof_seconds=chosen.proof,
+        way_back_hours=chosen.way_back / 3600,
+    )
 
 
 def people(application: Application) -> SshPeople:

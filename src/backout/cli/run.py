@@ -71,6 +71,7 @@ def _done(answer: Ran, as_json: bool) -> None:
             style=style,
             next=answer.next,
             repaired=answer.repaired,
+            anew=answer.anew,
             again=answer.again,
         ),
         as_json=as_json,

@@ -210,6 +210,9 @@ class Guard:
     remains: str
     xids: tuple[str, ...] = ()
     """Top-level transactions of the migration, as the proxy saw them commit."""
+    slot_snapshot: str = ""
+    """`pg_current_snapshot()` with the publications committed and the slot not yet made: it tells whether a
+    publication was altered since."""
 
     def covered(self, reach: Reach) -> int:
         """How many tables have this reach."""

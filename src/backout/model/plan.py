@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from backout.model.loss import Loss, SchemaDifference
 from backout.model.repair import RepairPlan
+from backout.model.restore import RestorePlan
 from backout.model.statement import Statement
 from backout.model.target import TargetIdentity
 
@@ -190,6 +191,8 @@ class Rehearsal:
     """Strategy D: what a repair after the down brought back on the clone."""
     kept_bytes: int = 0
     """Size of the kept tables on the clone."""
+    restore: RestorePlan | None = None
+    """Strategy B: the restored instance, and what was carried onto it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,6 +271,8 @@ class Proposal:
     """For strategy F; covered by the digest like everything else."""
     repair: RepairPlan | None = None
     """For strategy D; covered by the digest too."""
+    restore: RestorePlan | None = None
+    """For strategy B; covered by the digest too."""
 
     @property
     def lists_after(self) -> bool:

@@ -103,3 +103,7 @@ class BeforeUp:
     """Name of the instance just after it."""
     commits_inside: int = 0
     """Foreign transactions that committed between the two; 0 for a migration in one transaction."""
+    timeline: int = 0
+    """Of the WAL that the two came from; 0 for a snapshot."""
+    commits: tuple[tuple[str, str], ...] = ()
+    """The migration's transactions in commit order: (id of the top-level one, where its commit record is)."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from backout.model.gate import Policy
-from backout.model.guard import GuardLimits
+from backout.model.guard import Guard, GuardLimits
 from backout.model.plan import Budgets
 from backout.model.validation import ValidationPlan
 from backout.ports.backups import Backups
@@ -17,6 +17,7 @@ from backout.ports.migrator import Migrator
 from backout.ports.people import People
 from backout.ports.servers import Servers
 from backout.ports.store import Store
+from backout.ports.traffic import Link, Traffic
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -48,6 +49,29 @@ class Databases(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class NewPlace:
+    """Where a restored instance may serve, and how traffic gets there. Connection strings are read anew at
+    each call and never shown."""
+
+    listen: str
+    host: str
+    """Of this machine, as the application or its pooler reaches it."""
+    port: int
+    lever: str
+    traffic: Callable[[str, str], Traffic]
+    """The lever, given the application's database and a connection string of ours to another database of
+    the new side."""
+    application: Callable[[], str]
+    """The application's login, straight to the old side."""
+    through: Callable[[], str]
+    """The same through the lever."""
+    link: Callable[[str], Link]
+    """A connection string as a dead-man opens it."""
+    proof_seconds: float = 900.0
+    way_back_hours: float = 48.0
+
+
+@dataclass(frozen=True, slots=True)
 class World:
     """Everything outside that a story may use. `now` is the wall clock; durations never use it."""
 
@@ -67,5 +91,9 @@ class World:
     guard: GuardLimits = field(default_factory=GuardLimits)
     backups: Backups | None = None
     """The backup tool of the target's cluster; None = none is configured."""
+    guarded: Guard | None = None
+    """The newest guard of this target that is armed, as the journal knows it."""
+    place: NewPlace | None = None
+    """Where a restored instance may serve; None = nothing says how traffic is moved."""
     project: Path = Path()
     """Directory of the migration project; paths of migration files are relative to it."""

@@ -60,6 +60,12 @@ def with_database(dsn: str, database: str) -> str:
     return make_conninfo(dsn, dbname=database)
 
 
+def with_address(dsn: str, host: str, port: int) -> str:
+    """The same login at another address."""
+    _parts(dsn)
+    return make_conninfo(dsn, host=host, hostaddr=None, port=port)
+
+
 def open_session(
     dsn: str, application_name: str, *, autocommit: bool = True, statement_timeout_ms: int = 0
 ) -> Session:

@@ -192,6 +192,13 @@ def destroy(scratch: Scratch, dsn: str, database: str) -> None:
                 intact="everything",
                 next=f"look at it, then drop it by hand: DROP DATABASE {database}",
             )
+    destroy_on_ours(dsn, database)
+
+
+def destroy_on_ours(dsn: str, database: str) -> None:
+    """The same on a server that is surely ours, such as a restored instance."""
+    _require_our_name(database)
+    with open_session(dsn, _APPLICATION) as admin:
         admin.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(database)))
         if _exists(admin, database):
             raise Stopped(

@@ -16,6 +16,7 @@ from backout.model.incident import Incident
 from backout.model.loss import DestroyedBy
 from backout.model.plan import Rehearsal, Strategy
 from backout.model.repair import RepairDone
+from backout.model.restore import RestoreDone
 from backout.model.snapshot import Snapshot
 from backout.model.triage import Triage
 from backout.render import losses, words
@@ -136,14 +137,16 @@ def resolution(
     artifacts: str = "",
     policy_note: str = "",
     repaired: RepairDone | None = None,
+    anew: RestoreDone | None = None,
 ) -> str:
     """The last notice. It states the data loss exactly, and every check that failed, is unknown or was
     skipped; `artifacts` names where postmortem and records are."""
     return _notice(
         f"{_ended(done)} {_validation(done, checks)}",
         f"Target: {_place(incident)}",
-        data_loss(done),
+        data_loss(done) if anew is None else "",
         _repaired(repaired) if repaired else "",
+        *(_anew(anew) if anew else ()),
         *_not_passed(checks),
         "" if done.strategy == Strategy.F_FINISH.value else _watched(watch),
         policy_note,
@@ -196,6 +199,20 @@ def _repaired(done: RepairDone) -> str:
     return (
         f"Repaired in place: {words.plural(done.values_back, 'value')} that the migration had destroyed are "
         f"back; {words.plural(fates.parked, 'row')} parked for a person, {fates.listed:,} listed.{stale}"
+    )
+
+
+def _anew(done: RestoreDone) -> tuple[str, ...]:
+    """Where the application is now, what became of its writes, and what the new server is without."""
+    fates = done.carried.fates
+    back = f" The way back stays armed until {done.moved.way_back_until}." if done.moved.way_back else ""
+    return (
+        f"Data: what the migration had destroyed is there again; of {words.plural(fates.total, 'write')} "
+        f"made since, {fates.carried:,} carried, {fates.archived:,} kept, {fates.parked:,} parked, "
+        f"{fates.listed:,} listed, 0 lost.",
+        f"Traffic moved to {done.serving.address}, held for {done.moved.hold_ms:.0f} ms.{back}",
+        *(f"The new server: {note}." for note in done.serving.notes),
+        f"After a reboot of its machine start it by hand: {done.serving.by_hand}",
     )
 
 

@@ -125,7 +125,7 @@ def _summary(known: Known) -> Section:
                 )
             )
         )
-    told = (_trigger(known), _outcome(known), _repaired(known))
+    told = (_trigger(known), _outcome(known), _repaired(known), _moved(known))
     blocks += [Paragraph(sentence) for sentence in told if sentence]
     return Section("Summary", tuple(blocks))
 
@@ -151,6 +151,19 @@ def _outcome(known: Known) -> str:
         Outcome.UNTOUCHED: "It was not backed out: history and schema are as they were.",
         Outcome.IN_DOUBT: "Whether it was backed out is in doubt: history and schema do not agree.",
     }[done.outcome]
+
+
+def _moved(known: Known) -> str:
+    done = known.anew
+    if done is None:
+        return ""
+    fates = done.carried.fates
+    return (
+        f"The state before the migration was restored as a new instance and traffic was moved to "
+        f"{done.serving.address}; writes were held for {done.moved.hold_ms:.0f} ms. Of "
+        f"{words.plural(fates.total, 'write')} made since the migration {fates.carried:,} were carried over, "
+        f"{fates.archived:,} kept, {fates.parked:,} parked and {fates.listed:,} listed."
+    )
 
 
 def _repaired(known: Known) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from backout.model.execution import Outcome, Verification
 from backout.model.gate import Clearance
 from backout.model.incident import Incident
+from backout.model.triage import Triage
 from backout.phases.communication import act as communication
 from backout.phases.execution import act as execution
 from backout.phases.gate import act as gate
@@ -22,6 +23,7 @@ from backout.phases.triage import act as triage
 from backout.phases.verification import act as verification
 from backout.ports.run import Run
 from backout.ports.world import World
+from backout.runbooks import restore
 
 
 def back_out(run: Run, world: World, incident: Incident, held: tuple[str, ...] = ()) -> Verification:
@@ -36,7 +38,9 @@ def back_out(run: Run, world: World, incident: Incident, held: tuple[str, ...] =
     proven = snapshot.take_and_prove(run, world, (*found.up, *found.down))
     communication.snapshot_taken(run, incident, proven.snapshot)
     destructive = rehearsal.may_have_destroyed(found)
-    earlier = before.before_up(run, world, found, proven.proof.copy, destructive=destructive)
+    earlier = before.before_up(
+        run, world, found, proven.proof.copy, destructive=destructive or bool(candidates.why_not(found))
+    )
     rehearsals = tuple(
         rehearsal.rehearse(run, world, found, plan, proven.proof.copy, earlier)
         for plan in candidates.decide(found)
@@ -47,9 +51,11 @@ def back_out(run: Run, world: World, incident: Incident, held: tuple[str, ...] =
             rehearsal.rehearse(run, world, found, plan, proven.proof.copy, earlier, again=".widened")
             for plan in candidates.decide(found)
         )
-    in_place = lost_writes.rehearse(run, world, found, rehearsal.of_the_down(rehearsals), earlier)
-    rehearsals = (*rehearsals, in_place) if in_place else rehearsals
-    proposals = strategy.propose(run, world, found, rehearsals, proven.snapshot)
+    down = rehearsal.of_the_down(rehearsals)
+    in_place = lost_writes.rehearse(run, world, found, down, earlier)
+    anew, no_restore = restore.rehearse(run, world, found, down, earlier, proven.proof.copy)
+    rehearsals = (*rehearsals, *filter(None, (in_place, anew)))
+    proposals = strategy.propose(run, world, found, rehearsals, proven.snapshot, no_restore)
     communication.proposed(run, incident, rehearsals)
     run.wait("go", until="waits for approvals", next=f"backout approve {incident.id}")
 
@@ -57,9 +63,13 @@ def back_out(run: Run, world: World, incident: Incident, held: tuple[str, ...] =
         whole = snapshot.whole_since(run, world, incident.opened_at)
         permit = gate.permit(run, world, incident, proposals, proven.snapshot, proven.proof, whole)
         lost_writes.ready(world, permit.proposal)
+        restore.ready(world, permit.proposal)
         return gate.clear(run, permit, snapshot.fresh(run, world))
 
-    clearance = gate.cleared(run) if execution.begun(run) else allowed()
+    over = restore.settled(run, world, proposals)
+    clearance = gate.cleared(run) if over or execution.begun(run) else allowed()
+    if clearance.permit.proposal.restore is not None:
+        return _anew(run, world, incident, found, clearance, held)
     lost_writes.before_the_down(run, world, found, clearance.permit.proposal)
     done = execution.carry_out(run, world, clearance, allowed)
     if done.outcome is not Outcome.BACKED_OUT:
@@ -70,4 +80,16 @@ def back_out(run: Run, world: World, incident: Incident, held: tuple[str, ...] =
     more = lost_writes.checks(repaired)
     checks = verification.verify(run, world, clearance.permit.proposal, done, held, more)
     communication.resolution(run, incident, done, checks, repaired)
+    return checks
+
+
+def _anew(
+    run: Run, world: World, incident: Incident, found: Triage, clearance: Clearance, held: tuple[str, ...]
+) -> Verification:
+    """The end of the story where traffic moves to a restored instance."""
+    proposal, role = clearance.permit.proposal, found.identity.role
+    done, moved = restore.carry_out(run, world, clearance, role)
+    there = restore.new_side(world, proposal, role)
+    checks = verification.verify(run, there, proposal, done, held, moved.checks)
+    communication.resolution(run, incident, done, checks, None, moved)
     return checks

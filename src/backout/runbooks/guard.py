@@ -32,6 +32,11 @@ def arm(run: Run, world: World, planned: GuardPlan) -> Guard:
     return act.armed(run, world, planned, slot, point, act.store_files(run, world))
 
 
+def seen(world: World, guard: Guard, name: str) -> GuardHealth:
+    """How it stands, only looked at."""
+    return decide.health(guard, gather.sight(world, guard, name), world.now())
+
+
 def look(run: Run, world: World, guard: Guard, name: str) -> GuardHealth:
     """How an armed guard stands now; a table that lost its key is taken care of first."""
     seen = gather.sight(world, guard, name)

@@ -19,6 +19,7 @@ from backout.phases.strategy import candidates
 from backout.phases.triage import act as triage
 from backout.ports.run import Run
 from backout.ports.world import World
+from backout.runbooks import restore
 
 
 def rehearse(
@@ -33,9 +34,12 @@ def rehearse(
         rehearsal.rehearse(run, world, found, plan, proven.proof.copy, earlier)
         for plan in candidates.decide(found)
     )
-    in_place = lost_writes.rehearse(run, world, found, rehearsal.of_the_down(rehearsals), earlier)
-    rehearsals = (*rehearsals, in_place) if in_place else rehearsals
-    return found, proven, rehearsals, strategy.propose(run, world, found, rehearsals, proven.snapshot)
+    down = rehearsal.of_the_down(rehearsals)
+    in_place = lost_writes.rehearse(run, world, found, down, earlier)
+    anew, no_restore = restore.rehearse(run, world, found, down, earlier, proven.proof.copy)
+    rehearsals = (*rehearsals, *filter(None, (in_place, anew)))
+    proposals = strategy.propose(run, world, found, rehearsals, proven.snapshot, no_restore)
+    return found, proven, rehearsals, proposals
 
 
 def take_snapshot(run: Run, world: World) -> Snapshot:

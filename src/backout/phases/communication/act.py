@@ -6,6 +6,7 @@ from backout.model.execution import Execution, Verification
 from backout.model.incident import Incident
 from backout.model.plan import Rehearsal
 from backout.model.repair import RepairDone
+from backout.model.restore import RestoreDone
 from backout.model.snapshot import Snapshot
 from backout.model.triage import Triage
 from backout.ports.run import Run
@@ -28,8 +29,13 @@ def proposed(run: Run, incident: Incident, rehearsals: tuple[Rehearsal, ...]) ->
 
 
 def resolution(
-    run: Run, incident: Incident, done: Execution, checks: Verification, repaired: RepairDone | None
+    run: Run,
+    incident: Incident,
+    done: Execution,
+    checks: Verification,
+    repaired: RepairDone | None,
+    anew: RestoreDone | None = None,
 ) -> None:
     """The resolution; it states the data loss, what came back and every check that is not known."""
-    text = notices.resolution(incident, done, checks, repaired=repaired)
+    text = notices.resolution(incident, done, checks, repaired=repaired, anew=anew)
     run.notice("communication.resolution", text, "stakeholders")

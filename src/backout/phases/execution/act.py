@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 
 from backout.errors import BackoutError, HandedOver, LockNotGranted, Refused, Stopped
+from backout.model.cutover import Moved
 from backout.model.execution import Diagnostics, Execution, Outcome
 from backout.model.gate import Clearance
 from backout.model.plan import Proposal
@@ -32,6 +33,21 @@ def begun(run: Run) -> bool:
     """Whether a down was begun and its end is known, or is in doubt."""
     first = f"{finish.STEPS}.1"
     return run.standing(STEP) is not Standing.NEW or run.standing(first) is not Standing.NEW
+
+
+def moved(run: Run, world: World, proposal: Proposal, move: Moved) -> Execution:
+    """The record of a back-out without a down: the old schema is live because traffic was moved to it."""
+
+    def act(_attempt: Attempt) -> Execution:
+        seconds = round(move.hold_ms / 1000, 3)
+        return Execution(
+            *(proposal.strategy.value, Outcome.BACKED_OUT, proposal.tool, 0, 0, (), seconds, 0.0, seconds),
+            *((), 0, 0, ()),
+            committed_at=world.now().isoformat(timespec="milliseconds"),
+            how=move.how,
+        )
+
+    return run.step(STEP, Execution, act)
 
 
 def carry_out(run: Run, world: World, clearance: Clearance, allowed: Callable[[], Clearance]) -> Execution:

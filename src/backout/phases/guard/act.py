@@ -23,6 +23,7 @@ from backout.postgres.capture.leftovers import Stranger
 from backout.postgres.capture.patience import Patience, told
 from backout.postgres.catalog import digest, read_schema
 from backout.postgres.connect import open_session
+from backout.postgres.decoding.slot import arming_snapshot
 
 _STORED = "migrations"
 ARM, DROP = "backout guard arm", "backout guard drop"
@@ -60,9 +61,9 @@ def capture(run: Run, world: World, plan: GuardPlan) -> SlotMade:
 
     def act(attempt: Attempt) -> SlotMade:
         with told(ARM), open_session(world.databases.snapshot_dsn(), attempt.name) as session:
-            return SlotMade(
-                slots.create(session, plan.slot, failover=plan.failover, patience=_patience(run, world))
-            )
+            before = arming_snapshot(session)
+            lsn = slots.create(session, plan.slot, failover=plan.failover, patience=_patience(run, world))
+            return SlotMade(lsn, before)
 
     return run.step("slot", SlotMade, act)
 
@@ -132,6 +133,7 @@ def armed(
             parts=plan.parts,
             unseen=plan.unseen,
             remains=plan.remains,
+            slot_snapshot=slot.snapshot if slot else "",
         )
 
     return run.step("armed", Guard, act)

@@ -43,9 +43,10 @@ class Made:
 
 @dataclass(frozen=True, slots=True)
 class SlotMade:
-    """The slot and where it begins."""
+    """The slot, where it begins, and what was committed when it was about to be made."""
 
     lsn: str
+    snapshot: str = ""
 
 
 @dataclass(frozen=True, slots=True)

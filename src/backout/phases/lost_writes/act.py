@@ -27,7 +27,7 @@ from backout.phases.lost_writes.parking import retry
 from backout.ports.migrator import ToolEnvironment, ToolResult
 from backout.ports.run import Attempt, Run
 from backout.ports.world import Session, World
-from backout.postgres import done, parked
+from backout.postgres import copies, done, parked
 from backout.postgres.catalog import read_schema
 from backout.postgres.connect import open_session
 from backout.postgres.losses.down import steady
@@ -78,7 +78,8 @@ def _source(run: Run, world: World, found: Triage, before: BeforeUp, name: str) 
 def _from_twin(run: Run, world: World, found: Triage, before: BeforeUp, name: str) -> Source:
     """The instance just after the migration's commit; the down brings it to the schema of the live one."""
     run.progress("the down runs on the restored state just after the migration")
-    dsn = copy_dsn(world, before.database, before.after)
+    undone = _apart(world, before, name)
+    dsn = copy_dsn(world, undone, before.after)
     there = [name for name in found.offending if name in _applied(world, dsn, name)]
     if there:  # a process that died had not come to it yet
         with open_session(dsn, name) as session:
@@ -87,10 +88,24 @@ def _from_twin(run: Run, world: World, found: Triage, before: BeforeUp, name: st
     _history_must(world, dsn, found, name, present=False)
     inside = before.commits_inside
     return Source(
-        *(before.snapshot, before.taken_at, before.database, before.database, inside == 0, inside),
+        *(before.snapshot, before.taken_at, before.database, undone, inside == 0, inside),
         before_instance=before.before,
         migrated_instance=before.after,
     )
+
+
+def _apart(world: World, before: BeforeUp, name: str) -> str:
+    """The database in which the down may run. Where a restore can be offered too, its replay reads the state
+    just after the migration as it is: so there it is a clone, in which rows lie at the same place."""
+    if world.place is None or world.guarded is None:
+        return before.database
+    undone = f"backout_{before.database}"[:60] + "_u"
+    dsn = copy_dsn(world, "postgres", before.after)
+    with open_session(copy_dsn(world, before.database, before.after), name) as session:
+        of = require_marker(session)
+    copies.destroy_on_ours(dsn, undone)
+    copies.clone(dsn, before.database, undone, replace(of, copy_id=undone), application_name=name)
+    return undone
 
 
 def _from_snapshot(run: Run, world: World, found: Triage, before: BeforeUp, name: str) -> Source:

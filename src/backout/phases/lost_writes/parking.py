@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 
 from backout.errors import Refused
 from backout.model.fates import Fate, Reason
@@ -16,6 +17,7 @@ from backout.postgres.repair.rights import ForeignKey
 
 _WORTH_ANOTHER_TRY = (Reason.CANNOT_APPLY, Reason.CHANGES_TOO_FAST)
 APPLIED, LEFT, BEFORE = "applied on another try", "left as it is", "row of before written"
+NOW = "row of now written"
 
 
 def is_open(entry: Entry) -> bool:
@@ -87,6 +89,27 @@ def take_before(repair: Repair, table: RepairTable, entry: Entry, person: str) -
     if entry.before is None:
         raise _cannot(repair, entry, "there is no row of before: the migration made it")
     _write(repair, table, entry, person, entry.before, BEFORE)
+
+
+def take_now(repair: Repair, table: RepairTable, entry: Entry, person: str, resolution: str = NOW) -> None:
+    """The decision that what the application wrote stands there; once. For a restored database, where the
+    row of before is the live one."""
+    if entry.now is None:
+        raise _cannot(repair, entry, "the application has deleted it: delete it by hand, then --take before")
+    _write(repair, table, entry, person, entry.now, resolution)
+
+
+def retry_now(repair: Repair, tables: Sequence[RepairTable]) -> int:
+    """On a restored database: try again what was refused, as the application wrote it; how many went in."""
+    known = {table.table: table for table in tables}
+    went_in = 0
+    for entry in parked.entries(repair.session, repair.incident, fate=Fate.PARKED):
+        table = known.get(entry.relation)
+        if table is not None and entry.now and is_open(entry) and entry.reason in _WORTH_ANOTHER_TRY:
+            with suppress(Refused):
+                take_now(repair, table, entry, "backout", APPLIED)
+                went_in += 1
+    return went_in
 
 
 def set_value(

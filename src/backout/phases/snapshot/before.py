@@ -58,6 +58,8 @@ def _twin(run: Run, world: World, backups: Backups, found: Triage, name: str) ->
         before=twin.before.name,
         after=twin.after.name,
         commits_inside=bad.commits_inside,
+        timeline=target.timeline,
+        commits=tuple((str(one.xid), str(one.commit)) for one in bad.transactions),
     )
 
 

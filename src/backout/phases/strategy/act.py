@@ -23,12 +23,14 @@ def propose(
     found: Triage,
     rehearsals: tuple[Rehearsal, ...],
     snapshot: Snapshot,
+    no_restore: str,
 ) -> Proposals:
-    """The strategy table and the proposals, once a round; digests are computed from them."""
+    """The strategy table and the proposals, once a round; digests are computed from them. `no_restore` says
+    why no restore was rehearsed."""
     return run.step(
         "strategy.propose",
         Proposals,
-        lambda _attempt: _write(run, world, found, rehearsals, snapshot),
+        lambda _attempt: _write(run, world, found, rehearsals, snapshot, no_restore),
     )
 
 
@@ -38,8 +40,9 @@ def _write(
     found: Triage,
     rehearsals: tuple[Rehearsal, ...],
     snapshot: Snapshot,
+    no_restore: str,
 ) -> Proposals:
-    rows = decide.options(found, rehearsals, world.budgets, candidates.why_not(found))
+    rows = decide.options(found, rehearsals, world.budgets, candidates.why_not(found), no_restore)
     by_strategy = {rehearsal.strategy: rehearsal for rehearsal in rehearsals}
     proposals = tuple(
         _proposal(run, world, found, by_strategy[row.strategy], snapshot)
@@ -79,6 +82,7 @@ def _proposal(run: Run, world: World, found: Triage, rehearsed: Rehearsal, snaps
         rewrites=rehearsed.rewrites,
         finish=rehearsed.finish,
         repair=rehearsed.repair,
+        restore=rehearsed.restore,
         untouched_tables=rehearsed.untouched_tables,
         accept_by_name=accept,
         snapshot=SnapshotRef(snapshot.id, snapshot.manifest_sha256, snapshot.lsn, snapshot.scope.value),

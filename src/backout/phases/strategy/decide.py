@@ -12,9 +12,12 @@ from backout.phases.strategy import halfway
 
 
 def options(
-    found: Triage, rehearsals: Sequence[Rehearsal], budgets: Budgets, no_down: str
+    found: Triage, rehearsals: Sequence[Rehearsal], budgets: Budgets, no_down: str, no_restore: str
 ) -> tuple[Option, ...]:
-    """The rows of the strategy table, in the order A, B, C, D, F (F alone, for a partly applied one)."""
+    """The rows of the strategy table, in the order A, B, C, D, F (F alone, for a partly applied one).
+
+    `no_down` and `no_restore` say why A and B could not be rehearsed.
+    """
     by_strategy = {r.strategy: r for r in rehearsals}
     ways_out = halfway.ranked(
         found,
@@ -27,13 +30,34 @@ def options(
         return ways_out
     rehearsed = by_strategy.get(Strategy.A)
     down = _rehearsed(Strategy.A, rehearsed, budgets, no_down)
+    repair = _in_place(by_strategy.get(Strategy.D), rehearsed, budgets)
+    beside = any(row.verdict is Verdict.RECOMMENDED for row in (down, repair))
     return (
         down,
-        _missing(Strategy.B, "restore, merge and cutover are not there yet"),
+        _restored(by_strategy.get(Strategy.B), budgets, no_restore, beside=beside),
         _missing(Strategy.C, "no deploy adapter is configured"),
-        _in_place(by_strategy.get(Strategy.D), rehearsed, budgets),
+        repair,
         *ways_out,
     )
+
+
+def _restored(rehearsed: Rehearsal | None, budgets: Budgets, why_not: str, *, beside: bool) -> Option:
+    """The restore. Beside a recommended way in place (`beside`) it is possible: it moves the application to
+    another server, which then stands without what surrounded the old one."""
+    if rehearsed is None:
+        return _missing(Strategy.B, why_not)
+    row = _rehearsed(Strategy.B, rehearsed, budgets, "")
+    plan = rehearsed.restore
+    if plan is None or row.verdict is not Verdict.RECOMMENDED:
+        return row
+    fates = plan.forecast.fates
+    told = (
+        f"so far {fates.carried:,} writes carried, {fates.archived:,} kept, {fates.parked:,} parked, "
+        f"{fates.listed:,} listed; {plan.lever}: {plan.promise}, {plan.pause}"
+    )
+    told += f"; WRITE PAUSE {plan.unattended}" if plan.unattended else ""
+    verdict = Verdict.POSSIBLE if beside or plan.uncovered else Verdict.RECOMMENDED
+    return replace(row, verdict=verdict, reason=told, lost=0)
 
 
 def _in_place(repair: Rehearsal | None, down: Rehearsal | None, budgets: Budgets) -> Option:
@@ -87,6 +111,10 @@ def kept_values(losses: Sequence[Loss]) -> int:
 def accept_by_name(rehearsed: Rehearsal) -> tuple[str, ...]:
     """The names an approver repeats when a strategy is chosen although it does not give everything back, or
     gives tables back whose values are stale."""
+    if rehearsed.restore is not None:
+        left = (f"without {name}" for name in rehearsed.restore.missing)
+        unseen = (f"not in the log {table}" for table in rehearsed.restore.uncovered)
+        return tuple(sorted((*left, *unseen)))
     if rehearsed.strategy not in (Strategy.A, Strategy.D):
         return ()
     names = {name_of(loss) for loss in given_up(rehearsed.losses)}

@@ -16,6 +16,8 @@ _MIGRATION = "migration"
 
 def facts(after: After, proposal: Proposal, done: Execution) -> tuple[Check, ...]:
     """The checks that need no configuration."""
+    if proposal.restore is not None:
+        return (_history(after, proposal), _schema(after, proposal))
     return (
         _history(after, proposal),
         _schema(after, proposal),

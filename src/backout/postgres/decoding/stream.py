@@ -176,7 +176,8 @@ class Stream:
     def _report(self, ask: int = 0) -> None:
         """Standby status update: written, flushed and applied are the same to us, and all of it durable."""
         now = int((time.time() - _EPOCH_OF_POSTGRES) * 1_000_000)
-        status = _STATUS.pack(b"r", self._durable, self._durable, self._durable, now, ask)
+        durable = self._confirmed()
+        status = _STATUS.pack(b"r", durable, durable, durable, now, ask)
         pgconn = self._session.pgconn
         try:
             pgconn.put_copy_data(status)
@@ -184,6 +185,9 @@ class Stream:
         except psycopg.OperationalError as error:
             raise self._lost(error) from None
         self._reported = time.monotonic()
+
+    def _confirmed(self) -> int:
+        return self._durable
 
     def _notice(self, told: psycopg.errors.Diagnostic) -> None:
         """PostgreSQL 18 goes on without a publication that did not exist yet, and says so only here."""
@@ -209,6 +213,14 @@ class Stream:
             intact="everything that was applied is recorded; the slot keeps the rest",
             next="backout resume",
         )
+
+
+class Peek(Stream):
+    """The same, and nothing is confirmed: the slot stays where it is, whatever was read. A position of 0 in
+    a status update leaves a slot alone."""
+
+    def _confirmed(self) -> int:
+        return 0
 
 
 def _replication_session(source: Source) -> Session:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from backout.errors import Stopped
 from backout.model.changes import (
@@ -51,6 +52,12 @@ class Idle:
 
 
 Event = Transaction | Idle
+
+
+class Ending(Protocol):
+    """Says after which event reading stops."""
+
+    def reached(self, event: Event) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,7 +286,7 @@ def _known(relations: Relations, oid: int, *rows: tuple[Cell, ...]) -> ChangedRe
 
 
 def read(
-    frames: Iterable[bytes | Silence], assembler: Assembler, end: End, *, deadline: float | None = None
+    frames: Iterable[bytes | Silence], assembler: Assembler, end: Ending, *, deadline: float | None = None
 ) -> Iterator[Event]:
     """Transactions in commit order, and between them `Idle` at least ten times a second, until `end`.
 

@@ -8,7 +8,7 @@ parked, in the same transaction.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, islice
@@ -41,6 +41,9 @@ Park = Callable[[Change, Rejection], None]
 
 class Translation(Protocol):
     """Turns transactions of the source into statements for the target."""
+
+    def prepare(self, transactions: Sequence[Transaction]) -> None:
+        """Look up together what these will need; called before `writes` of each, and may do nothing."""
 
     def writes(self, transaction: Transaction) -> Iterable[Write]:
         """The statements of one transaction in order. Called again for the same transaction after
@@ -97,14 +100,16 @@ class Applier:
         self._pipe = Pipe(session, alive)
         self._refusal: Refusal | None = None
 
-    def add(self, transaction: Transaction) -> None:
-        """Send the rows of one transaction; they commit with the window. The applier closes it."""
+    def add(self, *transactions: Transaction) -> None:
+        """Send the rows of these, in order; they commit with the window. The applier closes them."""
         with _explained(self._session):
             if not self.window.transactions:
                 self._begin()
-            self.window.add(transaction)
-            if self._refusal is None:
-                self._send(transaction)
+            self._translation.prepare(transactions)
+            for transaction in transactions:
+                self.window.add(transaction)
+                if self._refusal is None:
+                    self._send(transaction)
 
     def commit(self) -> int:
         """Commit the window with its position, and wait until it is durable; the position.

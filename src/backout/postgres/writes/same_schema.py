@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from backout.model.changes import (
     UNCHANGED,
@@ -38,6 +38,9 @@ class SameSchema:
 
     def __init__(self, keys: Keys) -> None:
         self._keys = keys
+
+    def prepare(self, transactions: Sequence[Transaction]) -> None:
+        """Nothing is looked up."""
 
     def writes(self, transaction: Transaction) -> Iterator[Write]:
         for change in transaction.changes:

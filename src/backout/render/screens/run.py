@@ -9,6 +9,7 @@ from backout.model.check import Check, all_good
 from backout.model.execution import Execution, Outcome, Verification, Watch
 from backout.model.plan import Rehearsal, Strategy
 from backout.model.repair import RepairDone
+from backout.model.restore import RestoreDone
 from backout.render import words
 from backout.render.layout import State, Step, Style, checks, hanging, page, passed, steps, tally
 from backout.render.screens.watch import watch_lines
@@ -27,14 +28,16 @@ def screen(
     now: datetime | None = None,
     rehearsal: Rehearsal | None = None,
     repaired: RepairDone | None = None,
+    anew: RestoreDone | None = None,
     again: bool = False,
 ) -> str:
     """What was done and whether it holds; checks that did not pass are shown one by one. `again`: it was
     typed once more after the end."""
     repair = [_repair(repaired)] if repaired else []
-    lines = steps([_down(done, rehearsal), *repair, _verify(verification)], style)
+    first = _move(anew) if anew else _down(done, rehearsal)
+    lines = steps([first, *repair, _verify(verification)], style)
     lines += checks(_not_passed(verification.checks), style)
-    lines += hanging("", counted(done), style)
+    lines += _moved(anew, style) if anew else hanging("", counted(done), style)
     lines += hanging("", brought_back(repaired), style) if repaired else []
     lines += hanging("", ended(done, now), style)
     lines += hanging("", _AGAIN, style) if again else []
@@ -71,6 +74,28 @@ def brought_back(repaired: RepairDone) -> str:
         f"brought back {words.plural(repaired.values_back, 'value')}, "
         f"parked {words.plural(fates.parked, 'row')}, listed {fates.listed:,}{stale}"
     )
+
+
+def _move(anew: RestoreDone) -> Step:
+    told = f"to {anew.serving.address}, writes held {anew.moved.hold_ms:.0f} ms"
+    state = State.PASS if anew.proof.complete else State.WARN
+    return Step(state, "traffic", told, round(anew.moved.hold_ms / 1000, 3))
+
+
+def _moved(anew: RestoreDone, style: Style) -> list[str]:
+    """What became of the writes, what the new server is without, and how it is started by hand."""
+    fates = anew.carried.fates
+    lines = hanging(
+        "",
+        f"{words.plural(fates.total, 'write')} since the migration: {fates.carried:,} carried, "
+        f"{fates.archived:,} kept, {fates.parked:,} parked, {fates.listed:,} listed, 0 lost",
+        style,
+    )
+    if anew.moved.way_back:
+        lines += hanging("way back  ", f"armed until {anew.moved.way_back_until}", style)
+    for note in anew.serving.notes:
+        lines += hanging("new side  ", note, style)
+    return lines + hanging("after a reboot  ", anew.serving.by_hand, style)
 
 
 def _size(done: Execution) -> str:

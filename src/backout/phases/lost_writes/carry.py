@@ -1,0 +1,153 @@
+"""Strategy B: carry the writes since the migration from the guard's log onto the restored instance."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from backout.model.changes import lsn_of, lsn_text
+from backout.model.repair import RepairTable
+from backout.model.restore import Carried, LogSource, NewSide, RestorePlan
+from backout.model.snapshot import BeforeUp
+from backout.phases.lost_writes.following import Following, Route, Translate, applying
+from backout.phases.lost_writes.from_log import FromLog, States
+from backout.phases.lost_writes.log_map import log_tables
+from backout.ports.run import Run
+from backout.ports.world import Session, World
+from backout.postgres.catalog import read_schema
+from backout.postgres.connect import open_session
+from backout.postgres.decoding.recognise import Signs
+from backout.postgres.decoding.stream import Peek
+from backout.postgres.decoding.transactions import End
+from backout.postgres.repair import rights
+from backout.postgres.stage import copy_dsn
+from backout.postgres.writes import memory, tables
+from backout.postgres.writes.follow import follow
+
+_CLOSE_ENOUGH = 64 * 1024
+"""Bytes of log that are carried well within the drain of the cutover."""
+_TELL_SECONDS = 2.0
+
+
+def rehearse(run: Run, world: World, log: LogSource, before: BeforeUp, new: NewSide) -> Carried:
+    """Everything up to now onto the new side; the slot is only looked into, so nothing is used up.
+
+    What is carried stays: after the approval it goes on from there.
+    """
+
+    def act(name: str) -> Carried:
+        route, translate = _way(world, log, new, (before.before, before.after), run.incident, name)
+        with open_session(route.writes, name) as session:
+            tables.make_tables(session)
+            memory.make_tables(session)
+            tables.begin_run(session, route.run, lsn_of(new.starts_at))
+        begun = time.monotonic()
+        with _spill() as directory, applying(route.within(directory), translate, Peek) as (stream, applier):
+            run.progress("the writes since the migration are carried onto the restored instance")
+            follow(stream, applier, End(lsn=_now(world, name)), directory)
+        return _carried(route, (*_tables(world, before.before, before.after, new.database, name),), begun)
+
+    return run.step("lost_writes.carried", Carried, lambda attempt: act(attempt.name))
+
+
+@contextmanager
+def carrying(run: Run, world: World, plan: RestorePlan) -> Iterator[Following]:
+    """The writes go over continuously while the block runs; each is confirmed once it is durable."""
+    name = f"backout/{run.incident}/follow"
+    route, translate = _way(world, plan.log, plan.new, (plan.before, plan.migrated), run.incident, name)
+    with _spill() as directory, Following(route.within(directory), translate) as following:
+        yield following
+
+
+@contextmanager
+def idle(run: Run, world: World, plan: RestorePlan) -> Iterator[Following]:
+    """The same, not begun: when everything has been carried, or something is only settled."""
+    name = f"backout/{run.incident}/idle"
+    yield Following(*_way(world, plan.log, plan.new, (plan.before, plan.migrated), run.incident, name))
+
+
+def catch_up(run: Run, following: Following) -> None:
+    """Wait until the new side is close behind. Raises what ended the replay; Ctrl-C stops safely."""
+    told = 0.0
+    while following.begun and (behind := following.behind()) > _CLOSE_ENOUGH:
+        following.require_alive()
+        if run.stopping:
+            return
+        if time.monotonic() - told > _TELL_SECONDS:
+            run.progress(f"catching up: {behind:,} bytes of log to go")
+            told = time.monotonic()
+        time.sleep(0.05)
+    following.near()
+
+
+def final(run: Run, world: World, plan: RestorePlan) -> Carried:
+    """What became of all writes, once traffic has moved."""
+    name = f"backout/{run.incident}/final"
+    route, _ = _way(world, plan.log, plan.new, (plan.before, plan.migrated), run.incident, name)
+    found = _tables(world, plan.before, plan.migrated, plan.new.database, name)
+    return run.step("lost_writes.final", Carried, lambda _: _carried(route, found, time.monotonic()))
+
+
+def _way(
+    world: World, log: LogSource, new: NewSide, states: tuple[str, str], incident: str, name: str
+) -> tuple[Route, Translate]:
+    before, migrated = (copy_dsn(world, new.database, one) for one in states)
+    route = Route(
+        reads=world.databases.snapshot_dsn(),
+        slot=log.slot,
+        publications=log.publications,
+        armed=log.armed or None,
+        writes=copy_dsn(world, new.database, new.instance),
+        run=incident,
+        incident=incident,
+        directory=Path(),
+        name=name,
+    )
+    signs = Signs(incidents=frozenset({log.guard}), xids=frozenset(int(xid) for xid in log.xids))
+
+    def translate(session: Session, stack: ExitStack) -> FromLog:
+        two = States(*(stack.enter_context(open_session(dsn, name)) for dsn in (before, migrated)))
+        mapped = log_tables(read_schema(two.before), read_schema(two.migrated))
+        return FromLog(incident, incident, mapped, two, signs, memory.load(session, incident))
+
+    return route, translate
+
+
+def _tables(world: World, before: str, migrated: str, database: str, name: str) -> tuple[RepairTable, ...]:
+    with ExitStack() as stack:
+        one, two = (
+            stack.enter_context(open_session(copy_dsn(world, database, instance), name))
+            for instance in (before, migrated)
+        )
+        return tuple(table.target for table in log_tables(read_schema(one), read_schema(two)).values())
+
+
+def _carried(route: Route, touched: tuple[RepairTable, ...], begun: float) -> Carried:
+    with open_session(route.writes, route.name) as session:
+        progress = tables.read_progress(session, route.run)
+        assert progress is not None, "the run was begun by the rehearsal"
+        broken = dict.fromkeys(line for table in touched for line in rights.orphans(session, table))
+        return Carried(
+            memory.fates(session, route.run),
+            progress.transactions,
+            lsn_text(progress.lsn),
+            round(time.monotonic() - begun, 2),
+            tuple(broken),
+            touched,
+        )
+
+
+def _now(world: World, name: str) -> int:
+    with world.databases.observe(name) as session:
+        row = session.execute("SELECT pg_catalog.pg_current_wal_flush_lsn()::text").fetchone()
+    assert row is not None
+    return lsn_of(row[0])
+
+
+@contextmanager
+def _spill() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="backout-log-") as directory:
+        yield Path(directory)

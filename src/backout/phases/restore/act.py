@@ -1,0 +1,148 @@
+"""Restore the state before the migration as a new instance, and open it to the application when allowed."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from backout.errors import Refused
+from backout.model.cutover import CutoverBudget
+from backout.model.guard import Guard
+from backout.model.plan import Rehearsal
+from backout.model.recovery import Commit, Line, Lsn, TwinBefore
+from backout.model.restore import Carried, LogSource, NewSide, RestorePlan, Serving
+from backout.model.snapshot import BeforeUp
+from backout.model.triage import Triage
+from backout.phases.restore import decide, gather
+from backout.phases.restore.databases import NewDatabases
+from backout.phases.restore.facts import Ground
+from backout.ports.backups import Backups, Listening
+from backout.ports.run import Run
+from backout.ports.world import NewPlace, World
+from backout.postgres import own_schema
+from backout.postgres.connect import open_session, with_database
+from backout.postgres.physical.serving_source import read_source
+from backout.postgres.stage import copy_dsn
+
+
+def make(run: Run, world: World, found: Triage, before: BeforeUp) -> NewSide:
+    """The instance, restored to just before the migration's commit, once an incident."""
+
+    def act() -> NewSide:
+        begun = time.monotonic()
+        xid, lsn = before.commits[0]
+        line = Line(found.identity.target.system_identifier, before.timeline)
+        target = TwinBefore(line, Commit(int(xid), Lsn.parse(lsn)))
+        name = f"{run.incident}-new"
+        run.progress("restoring a new instance to just before the migration")
+        made = _backups(world).restore_new(target, name)
+        return decide.new_side(before, made.name, made.backup, round(time.monotonic() - begun, 1))
+
+    return run.step("restore.new", NewSide, lambda _: act())
+
+
+def plan(
+    run: Run, world: World, before: BeforeUp, guard: Guard, log: LogSource, new: NewSide, carried: Carried
+) -> tuple[RestorePlan, Ground]:
+    """What people would approve, with both sides as they were read."""
+    place = _place(world)
+    name = f"backout/{run.incident}/restore"
+    ground = run.step("restore.ground", Ground, lambda _: gather.gather(world, place, new, name))
+    lever = place.traffic(
+        new.database, with_database(copy_dsn(world, new.database, new.instance), "postgres")
+    )
+    price = lever.price()
+    made = RestorePlan(
+        new=new,
+        before=before.before,
+        migrated=before.after,
+        log=log,
+        forecast=carried,
+        uncovered=decide.uncovered(guard),
+        missing=decide.surroundings(ground).missing,
+        lever=price.lever,
+        promise=price.promise.value,
+        pause=price.pause,
+        unattended=price.unattended,
+        address=f"{place.host}:{place.port}/{new.database}",
+        listen=place.listen,
+        hold_ms=CutoverBudget().total,
+        way_back_hours=place.way_back_hours,
+        proof_seconds=place.proof_seconds,
+        expected_schema=ground.new_schema,
+    )
+    return made, ground
+
+
+def record(
+    run: Run,
+    world: World,
+    found: Triage,
+    down: Rehearsal | None,
+    made: RestorePlan,
+    ground: Ground,
+    copy: str,
+) -> Rehearsal:
+    """The rehearsal of the restore."""
+    migrator = world.migrator
+    base = decide.bare(copy, migrator.version(), migrator.environment_digest())
+    return run.step(
+        "rehearsal.B",
+        Rehearsal,
+        lambda _: decide.rehearsed(down, made, ground, found.offending[-1], base),
+    )
+
+
+def serve(run: Run, world: World, chosen: RestorePlan, role: str) -> Serving:
+    """Open the restored instance to the application; from here on nothing of ours destroys it by itself.
+
+    `role` is the tool's own: it takes over what is ours there. Safe to repeat.
+    """
+
+    def act(name: str) -> Serving:
+        place, backups = _place(world), _backups(world)
+        run.progress("the restored instance is opened to the application")
+        with world.databases.observe(name) as old:
+            source = read_source(old)
+        serving = backups.serve(chosen.new.instance, Listening(place.listen, place.port), source).serving
+        assert serving is not None, "it was told to serve, and did not refuse"
+        dsn = copy_dsn(world, chosen.new.database, chosen.new.instance)
+        with open_session(dsn, name) as session:
+            own_schema.hand_over(session, role)
+            session.execute("ANALYZE")
+        return Serving(chosen.address, serving.notes, serving.start_command)
+
+    return run.step("restore.serving", Serving, lambda attempt: act(attempt.name))
+
+
+def alive(world: World, chosen: RestorePlan) -> None:
+    """Before anything happens: the three instances are still there. Raises `UnknownName`."""
+    for instance in (chosen.new.instance, chosen.before, chosen.migrated):
+        copy_dsn(world, chosen.new.database, instance)
+
+
+def on_new_side(world: World, chosen: RestorePlan, role: str) -> World:
+    """The same target on its new side, entered by our own door."""
+    dsn = copy_dsn(world, chosen.new.database, chosen.new.instance)
+    return replace(world, databases=NewDatabases(dsn, role))
+
+
+def _backups(world: World) -> Backups:
+    if world.backups is None:
+        raise _gone("backups", world)
+    return world.backups
+
+
+def _place(world: World) -> NewPlace:
+    if world.place is None:
+        raise _gone("traffic", world)
+    return world.place
+
+
+def _gone(table: str, world: World) -> Refused:
+    return Refused(
+        f"target.{world.target}.{table} is no longer in backout.toml",
+        where=world.target,
+        intact="everything; nothing was changed",
+        next="put it back, then: backout propose",
+    )
