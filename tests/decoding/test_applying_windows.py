@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import psycopg
 import pytest
@@ -14,10 +15,11 @@ from backout.postgres import parked, servers
 from backout.postgres.connect import open_session
 from backout.postgres.decoding.transactions import DeadlinePassed, End
 from backout.postgres.writes import tables
-from backout.postgres.writes.apply import open_target
+from backout.postgres.writes.apply import Applier, open_target
 from backout.postgres.writes.follow import Limits, follow
+from backout.postgres.writes.parking import Parking
 from backout.postgres.writes.same_schema import SameSchema
-from backout.postgres.writes.statements import Write
+from backout.postgres.writes.statements import Write, or_insert, update_query
 from backout.postgres.writes.unchecked import Doubled, doubled_keys
 from tests.decoding.world import RUN, TARGET, World
 
@@ -476,3 +478,31 @@ def test_a_refusal_of_our_own_bookkeeping_ends_the_run(world: World):
         with pytest.raises(Refused, match="duplicate key"):
             applier.commit()
     assert world.rows("SELECT * FROM t", target=True) == []
+
+
+class _Thorough(SameSchema):
+    """Stores the row where an update finds none."""
+
+    def writes(self, transaction: Transaction) -> Iterator[Write]:
+        for change in transaction.changes:
+            assert isinstance(change, RowChange)
+            key, value = change.new
+            assert isinstance(key, str)
+            assert isinstance(value, str)
+            update = Write(update_query("public", "t", ("v",), ("id",)), (value, key), 1, change)
+            yield replace(update, thorough=or_insert(update, "public", "t", {"id": key, "v": value}))
+
+
+def test_a_write_that_finds_no_row_stores_it(world: World):
+    """What is refused then is parked, and nothing else is."""
+    carried(world, "CREATE TABLE t (id int PRIMARY KEY, v text CHECK (v <> 'never'))")
+    world.on_source("ALTER TABLE t DROP CONSTRAINT t_v_check")
+    world.on_source("INSERT INTO t VALUES (1, 'a'), (2, 'b'), (3, 'never')")
+    world.on_source("UPDATE t SET v = 'c' WHERE id = 1", "UPDATE t SET v = 'never' WHERE id = 2")
+    end = End(lsn=world.mark_end())
+    with open_target(world.target_dsn, "backout/inc-1/2").session as session:
+        applier = Applier(session, tables.take_over(session, RUN), _Thorough({}), Parking(session, RUN, RUN))
+        with world.open(applier.lsn) as stream:
+            follow(stream, applier, end, world.directory)
+    assert world.rows("SELECT id, v FROM t ORDER BY id", target=True) == [(1, "c"), (2, "b")]
+    assert [sqlstate for *_, sqlstate in world.parked()] == ["23514", "23514"]

@@ -172,7 +172,7 @@ class Applier:
         A piece that succeeds as a whole is what its rows one by one would have been.
         """
         self._session.execute("SAVEPOINT backout_piece")
-        refusal = self._pipe.run(piece)
+        refusal = self._pipe.run(write.thorough or write for write in piece)
         if refusal is None:
             self._session.execute("RELEASE backout_piece")
             return
@@ -184,8 +184,19 @@ class Applier:
             self._carefully(piece[:half])
             self._carefully(piece[half:])
             return
-        self._park(change, _rejection(refusal))
-        self.parked += 1
+        if piece[0].thorough is None or not self._plainly(piece[0]):
+            self._park(change, _rejection(refusal))
+            self.parked += 1
+
+    def _plainly(self, write: Write) -> bool:
+        """The row of a thorough write cannot be stored whole; perhaps it is there, and need not be."""
+        self._session.execute("SAVEPOINT backout_piece")
+        refusal = self._pipe.run([write])
+        if refusal is not None:
+            _require_parkable(refusal)
+            self._session.execute("ROLLBACK TO backout_piece")
+        self._session.execute("RELEASE backout_piece")
+        return refusal is None
 
 
 def _pieces(writes: Iterable[Write], size: int) -> Iterator[list[Write]]:

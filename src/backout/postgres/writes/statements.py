@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -27,6 +27,9 @@ class Write:
     change: Change | None
     """What it carries out, and what is parked when the target refuses it; None = bookkeeping of ours,
     whose refusal ends the run."""
+    thorough: Write | None = None
+    """Does the same, and stores the row where there is none; dearer, so it is only sent when a window is
+    repeated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,31 @@ def update_query(schema: str, name: str, columns: tuple[str, ...], key: tuple[st
 def delete_query(schema: str, name: str, key: tuple[str, ...]) -> bytes:
     """Delete one row by its key."""
     return _bytes(sql.SQL("DELETE FROM {} WHERE {}").format(sql.Identifier(schema, name), _by_key(key, 0)))
+
+
+@lru_cache(maxsize=4096)
+def select_query(schema: str, name: str, key: tuple[str, ...]) -> bytes:
+    """Hit one row by its key, and change nothing."""
+    return _bytes(sql.SQL("SELECT FROM {} WHERE {}").format(sql.Identifier(schema, name), _by_key(key, 0)))
+
+
+def or_insert(found: Write, schema: str, name: str, row: Mapping[str, str | None]) -> Write:
+    """Carry out `found`, an UPDATE or a SELECT of one row, and insert the row if it hit none."""
+    query = _or_insert_query(found.query, len(found.parameters), schema, name, tuple(row))
+    return Write(query, (*found.parameters, *row.values()), None, found.change)
+
+
+@lru_cache(maxsize=4096)
+def _or_insert_query(found: bytes, before: int, schema: str, name: str, columns: tuple[str, ...]) -> bytes:
+    insert = sql.SQL(
+        "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} WHERE NOT EXISTS (SELECT FROM hit)"
+    ).format(
+        sql.Identifier(schema, name),
+        _list(map(sql.Identifier, columns)),
+        _list(_numbered(len(columns), before + 1)),
+    )
+    returning = b" RETURNING 1" if found.startswith(b"UPDATE") else b""
+    return b"WITH hit AS (" + found + returning + b") " + _bytes(insert)
 
 
 @lru_cache(maxsize=4096)
