@@ -17,6 +17,19 @@ from backout.postgres.connect import Session
 from backout.postgres.routing import make_writable
 
 
+def changed_since(session: Session, publications: tuple[str, ...]) -> frozenset[tuple[int, int]]:
+    """Columns (oid of the table, attnum) made or altered since the first of these publications was made."""
+    rows = session.execute(
+        """SELECT a.attrelid::bigint, a.attnum::int FROM pg_catalog.pg_attribute a
+           JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
+           WHERE c.relkind IN ('r', 'p') AND a.attnum > 0 AND NOT a.attisdropped
+             AND pg_catalog.age(a.xmin) < (SELECT max(pg_catalog.age(p.xmin))
+               FROM pg_catalog.pg_publication p WHERE p.pubname = ANY(%s))""",
+        (list(publications),),
+    ).fetchall()
+    return frozenset((oid, attnum) for oid, attnum in rows)
+
+
 class SlotWayBack:
     """`ports.handover.WayBack` with a slot and publications of PostgreSQL's own.
 

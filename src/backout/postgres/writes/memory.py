@@ -7,19 +7,24 @@ in the states before and after the migration. Forgetting it in a restart would l
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import lru_cache
 
+import psycopg
 from psycopg import sql
 
 from backout.model.fates import Fate, Fates
 from backout.postgres.connect import Session
-from backout.postgres.names import BASE_TABLE, STATE_SCHEMA
+from backout.postgres.names import BASE_TABLE, STATE_SCHEMA, qualified
 from backout.postgres.parked import Entry
 from backout.postgres.writes.statements import Write
 
 Key = tuple[str, ...]
+Place = tuple[str, str]
+"""Schema and name of a table of the target."""
 _FATES_TABLE = sql.Identifier(STATE_SCHEMA, "fates")
 _PARKED_TABLE = sql.Identifier(STATE_SCHEMA, "parked")
 
@@ -73,15 +78,30 @@ def fates(session: Session, run: str) -> Fates:
     return Fates(*row) if row is not None else Fates()
 
 
-def recount(session: Session, run: str) -> None:
-    """One write that is counted as carried with its transaction has been refused by the target: parked."""
+def recount(session: Session, run: str, was: Fate = Fate.CARRIED) -> None:
+    """One write that is counted as `was` with its transaction has been refused by the target: parked."""
+    if was is Fate.PARKED:
+        return
     session.execute(
         sql.SQL(
-            """INSERT INTO {0} AS f (run, carried, parked) VALUES (%s, -1, 1)
-               ON CONFLICT (run) DO UPDATE SET carried = f.carried - 1, parked = f.parked + 1"""
-        ).format(_FATES_TABLE),
+            """INSERT INTO {0} AS f (run, {1}, parked) VALUES (%s, -1, 1)
+               ON CONFLICT (run) DO UPDATE SET {1} = f.{1} - 1, parked = f.parked + 1"""
+        ).format(_FATES_TABLE, sql.Identifier(was.value)),
         (run,),
     )
+
+
+def keep_off(session: Session, run: str, table: Place, key: Mapping[str, str]) -> None:
+    """The target has refused the application's row with this key. If another row stands under it there, no
+    later write may take that one for the application's (see `unless_kept_off`)."""
+    found = sql.SQL(" AND ").join(sql.SQL("{} = %s").format(sql.Identifier(name)) for name in key)
+    query = sql.SQL(
+        """INSERT INTO {} (run, rel, pk, current) SELECT %s, %s, %s, %s
+           WHERE EXISTS (SELECT FROM {} WHERE {}) ON CONFLICT (run, rel, pk) DO NOTHING"""
+    ).format(BASE_TABLE, sql.Identifier(*table), found)
+    known = _told(Known(Standing.PARKED))
+    with suppress(psycopg.DataError), session.transaction():  # a key that cannot be read there is no row's
+        session.execute(query, (run, qualified(*table), list(key.values()), known, *key.values()))
 
 
 _REMEMBER = (
@@ -118,8 +138,34 @@ _TELL = (
 
 def remember(run: str, relation: str, key: Key, known: Known) -> Write:
     """Keep what a key stands for."""
-    told = json.dumps({"standing": known.standing.value, "origin": list(known.origin)})
-    return Write(_REMEMBER, (run, relation, _array(key), told), None, None)
+    return Write(_REMEMBER, (run, relation, _array(key), _told(known)), None, None)
+
+
+def _told(known: Known) -> str:
+    return json.dumps({"standing": known.standing.value, "origin": list(known.origin)})
+
+
+def unless_kept_off(write: Write, run: str, table: Place, key: Key) -> Write:
+    """The same statement, which ends in its WHERE, for a row that nobody has to keep off (see `keep_off`):
+    else it hits none. Asked when it is carried out: what is refused just before counts."""
+    query = _unless_kept_off(write.query, len(write.parameters))
+    return replace(write, query=query, parameters=(*write.parameters, run, qualified(*table), _array(key)))
+
+
+@lru_cache(maxsize=4096)
+def _unless_kept_off(query: bytes, before: int) -> bytes:
+    asked = sql.SQL(" AND NOT EXISTS (SELECT FROM {} WHERE run = {} AND rel = {} AND pk = {})").format(
+        BASE_TABLE, *(sql.SQL(f"${before + n}") for n in (1, 2, 3))
+    )
+    return query + asked.as_bytes(None)
+
+
+def forget_empty(run: str, table: Place) -> Write:
+    """Nothing is to be kept off in a table without rows."""
+    query = sql.SQL("DELETE FROM {} WHERE run = $1 AND rel = $2 AND NOT EXISTS (SELECT FROM {})").format(
+        BASE_TABLE, sql.Identifier(*table)
+    )
+    return Write(query.as_bytes(None), (run, qualified(*table)), None, None)
 
 
 def count(run: str, seen: Iterable[Fate]) -> Write:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from psycopg import sql
 from psycopg.types.json import Jsonb
@@ -34,6 +35,8 @@ class Parking:
     session: Session
     run: str
     incident: str
+    keys: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    """By the oid of the source's table: the columns that name a row to people, where the log names none."""
 
     def __call__(self, change: Change, why: Rejection) -> None:
         self.session.execute(
@@ -45,12 +48,20 @@ class Parking:
                 self.run,
                 lsn_text(change.commit_lsn),
                 change.sequence,
-                *_told(change),
+                *_told(change, self._key(change)),
                 why.reason,
                 why.sqlstate,
             ),
         )
-        parked.store(self.session, self.incident, [_entry(change, why)])
+        parked.store(self.session, self.incident, [_entry(change, self._key(change), why)])
+
+    def _key(self, change: Change) -> dict[str, str | None]:
+        """The key of the row before the change; empty when nobody names one."""
+        if not isinstance(change, RowChange):
+            return {}
+        row = change.old_values() or change.new_values()
+        columns = change.relation.key or self.keys.get(change.relation.oid, ())
+        return {name: row[name] for name in columns if name in row}
 
 
 def _relation(change: Change) -> str:
@@ -59,26 +70,18 @@ def _relation(change: Change) -> str:
     return ", ".join(qualified(relation.schema, relation.name) for relation in change.relations)
 
 
-def _key(change: Change) -> dict[str, str | None]:
-    """The key of the row before the change; empty when the log names none."""
-    if not isinstance(change, RowChange):
-        return {}
-    row = change.old_values() or change.new_values()
-    return {name: row[name] for name in change.relation.key if name in row}
-
-
-def _told(change: Change) -> tuple[str, Jsonb, str, Jsonb]:
+def _told(change: Change, key: Mapping[str, str | None]) -> tuple[str, Jsonb, str, Jsonb]:
     """Table, key, kind and everything that is told of a change."""
     if isinstance(change, RowChange):
         image: dict[str, object] = {"old": change.old_values(), "new": change.new_values()}
     else:
         image = {"cascade": change.cascade, "restart_identity": change.restart_identity}
-    return _relation(change), Jsonb(_key(change)), change.kind.value, Jsonb(image)
+    return _relation(change), Jsonb(dict(key)), change.kind.value, Jsonb(image)
 
 
-def _entry(change: Change, why: Rejection) -> parked.Entry:
+def _entry(change: Change, found: Mapping[str, str | None], why: Rejection) -> parked.Entry:
     """The entry for people. A row without a key is known by its place in the history."""
-    key = tuple(str(value) for value in _key(change).values())
+    key = tuple(str(value) for value in found.values())
     return parked.Entry(
         fate=Fate.PARKED,
         relation=_relation(change),
