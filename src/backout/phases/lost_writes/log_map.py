@@ -49,11 +49,13 @@ def log_tables(before: Schema, migrated: Schema) -> Dictionary[int, LogTable]:
         if table.kind in "rp" and migrated.root_of(table) is table:
             old = before.by_oid.get(table.oid)
             if old is not None:
-                found[table.oid] = _paired(old, table)
+                found[table.oid] = paired(old, table)
     return found
 
 
-def _paired(old: Table, new: Table) -> LogTable:
+def paired(old: Table, new: Table, told: frozenset[str] | None = None) -> LogTable:
+    """One table of the source (`new`) with its counterpart (`old`). `told`: the columns of the source among
+    which the key must be; None = any."""
     pairs = schema_map.by_identity(_shapes(old), _shapes(new))
     target, source, names = [], [], {}
     types = {column.name: column.type for column in old.columns}
@@ -66,7 +68,8 @@ def _paired(old: Table, new: Table) -> LogTable:
             names[pair.after.name] = name
             # To a reader of the migrated state every column that is there is an ordinary one.
             source.append(RepairColumn(pair.after.name, pair.after.type, Mapping.SAME))
-    key = _key(old, {p.before.name for p in pairs if p.before is not None and p.after is not None})
+    both = [(p.before.name, p.after.name) for p in pairs if p.before is not None and p.after is not None]
+    key = _key(old, {name for name, source_name in both if told is None or source_name in told})
     back = {new_name: source_name for source_name, new_name in names.items()}
     return LogTable(
         RepairTable(old.qualified, key, tuple(target)),
