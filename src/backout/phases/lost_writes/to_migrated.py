@@ -10,7 +10,7 @@ refuse an update of a row that is there; and it would take any row that has the 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from backout.model.changes import (
@@ -76,6 +76,9 @@ class ToMigrated:
         self._tables = tables
         self._names = names
         self._signs = signs
+
+    def prepare(self, transactions: Sequence[Transaction]) -> None:
+        """Nothing is looked up."""
 
     def writes(self, transaction: Transaction) -> Iterator[Write]:
         """The statements of one transaction; none for what was replicated to the new side, or is ours."""
