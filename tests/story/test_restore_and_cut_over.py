@@ -75,6 +75,66 @@ def test_traffic_moves_to_the_restored_state_and_no_write_is_lost(guarded: Shop,
     assert ran.anew.carried.orphans == ()
 
 
+def test_the_way_back_brings_everything_written_since_to_the_old_side(guarded: Shop, capsys):
+    made = guarded.made
+    armed(made, capsys)
+    made.applied("20240201000000", BAD)
+    incident = made.open()
+    _, of_b = propose(made, incident)
+    made.approve(incident, strategy="B", accepts=of_b.accept_by_name)
+    assert run(made, incident).anew is not None
+    writers = Writers(guarded)
+    code, stands, _ = made.cli(capsys, "way-back", "status", incident)
+    assert code == 0 and stands["state"]["armed"] and stands["state"]["health"] == "reserved"
+    code, asked, _ = made.cli(capsys, "way-back", "use", incident)
+    assert code == 4, asked
+    signed = ("--as", "jonas.lind", "--key", str(made.keys["jonas.lind"]), "--confirm", "heroes")
+    for _ in range(8):
+        code, used, err = made.cli(capsys, "way-back", "use", incident, *signed)
+        if code == 0:
+            break
+        assert code in (3, 5), (used, err)
+        time.sleep(1)
+    assert code == 0, (used, err)
+    time.sleep(1)
+    ledger = writers.stop()
+    assert ledger.errors == []
+    fates = used["went"]["fates"]
+    assert fates["parked"] == 0
+    with made.connect() as session:
+        issues = {str(r[0]): [r[1], r[2]] for r in session.execute("SELECT id, title, version FROM issues")}
+        users: dict[str, str] = dict(session.execute("SELECT id::text, name FROM users").fetchall())
+    assert {key: issues.get(key) for key in ledger.issues} == ledger.issues
+    assert {key: users[key] for key in ledger.users} == ledger.users
+    code, answer, _ = made.cli(capsys, "verify", incident)
+    assert code == 3 and "live again" in answer["what"]
+    code, answer, _ = made.cli(capsys, "way-back", "status", incident)
+    assert code == 3, answer
+
+
+def test_the_way_back_is_given_up_by_word_or_when_its_time_is_over(tmp_path, monkeypatch, capsys):
+    with shop(16, tmp_path, monkeypatch) as guarded:
+        made = guarded.made
+        config = made.root / "backout.toml"
+        config.write_text(config.read_text().replace('proof = "2s"', 'proof = "1s"\nway_back = "8s"'))
+        armed(made, capsys)
+        made.applied("20240201000000", BAD)
+        incident = made.open()
+        _, of_b = propose(made, incident)
+        made.approve(incident, strategy="B", accepts=of_b.accept_by_name)
+        run(made, incident)
+        slots = "SELECT count(*) FROM pg_replication_slots WHERE slot_name LIKE '%_back'"
+        with guarded.on_new() as session:
+            assert session.execute(slots).fetchone() == (1,)
+        time.sleep(8)
+        code, _, said = made.cli(capsys, "status")
+        assert code == 0 and "its time is over" in said
+        with guarded.on_new() as session:
+            assert session.execute(slots).fetchone() == (0,)
+        code, answer, _ = made.cli(capsys, "way-back", "drop", incident)
+        assert code == 3 and "no way back is armed" in answer["what"]
+
+
 def nothing_is_lost(shop: Shop, ledger: Ledger) -> None:
     """All keys are compared; the reference is what the application was told."""
     with shop.on_new() as session:

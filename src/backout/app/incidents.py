@@ -18,7 +18,7 @@ from backout.model.incident import Incident
 from backout.model.journal import EntryKind
 from backout.model.plan import Proposal, Rehearsal, Strategy
 from backout.model.repair import RepairDone
-from backout.model.restore import RestoreDone
+from backout.model.restore import RestoreDone, WentBack
 from backout.model.triage import Triage
 from backout.phases.execution.hold import behind_the_down
 from backout.phases.snapshot.facts import Proven
@@ -224,6 +224,13 @@ def verify(desk: Desk, incident_id: str, watch_seconds: float) -> Verified:
             intact="everything; nothing was done",
             next=f"backout status {incident.id}",
         )
+    if went_back(desk, incident.id) is not None:
+        raise Refused(
+            "traffic went back to the old side: the migration is live again",
+            where=incident.target,
+            intact="everything; nothing was done",
+            next=f"backout close {incident.id}",
+        )
     with lock.worker(desk.app.state, "verify", desk.actor):
         story = desk.story(incident.id, next_prefix(desk, incident.id, "verify"))
         world = world_after(desk, incident, done)
@@ -237,10 +244,18 @@ def world_after(desk: Desk, incident: Incident, done: Execution) -> World:
     """The target after the back-out: after a move of traffic that is its new side."""
     world = desk.app.world(incident.target)
     proposal = executed_proposal(desk, incident.id, done)
-    if proposal.restore is None:
+    if proposal.restore is None or went_back(desk, incident.id) is not None:
         return world
     found = desk.need(incident.id, "triage.find", Triage)
     return new_side(world, proposal, found.identity.role)
+
+
+def went_back(desk: Desk, incident_id: str) -> WentBack | None:
+    """The newest return of traffic to the old side, when there was one."""
+    entries = desk.app.journal.read(incident_id)
+    ends = (e for e in reversed(entries) if e.kind is EntryKind.FINISHED and e.body.get("type") == "WentBack")
+    found = next(ends, None)
+    return codec.load(WentBack, found.body) if found is not None else None
 
 
 def executed_proposal(desk: Desk, incident_id: str, done: Execution) -> Proposal:

@@ -13,7 +13,7 @@ from backout.model.people import Approval
 from backout.model.plan import Rehearsal
 from backout.model.readiness import Capability
 from backout.model.repair import RepairDone
-from backout.model.restore import RestoreDone
+from backout.model.restore import RestoreDone, WayBackState, WentBack
 from backout.model.snapshot import Proof, Snapshot
 from backout.model.target import TargetIdentity
 from backout.model.triage import Triage
@@ -70,6 +70,24 @@ class Ran:
     """Strategy B: where traffic is now, and what became of every write made since the migration."""
     again: bool = False
     """It had come to its end before: nothing was done now, and nobody watches."""
+
+
+@dataclass(frozen=True, slots=True)
+class WayBackAnswer:
+    """`way-back status` and `way-back drop`."""
+
+    incident: str
+    state: WayBackState
+    next: str
+
+
+@dataclass(frozen=True, slots=True)
+class WayBackUsed:
+    """`way-back use`."""
+
+    incident: str
+    went: WentBack
+    next: str
 
 
 @dataclass(frozen=True, slots=True)

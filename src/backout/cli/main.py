@@ -36,6 +36,7 @@ VERBS = (
     Verb("snapshot", "snapshot:verbs", "Backup snapshots, and the proof that they restore."),
     Verb("backup", "backup:verbs", "Base backups, to restore to just before a migration."),
     Verb("kept", "kept:verbs", "What a down destroyed, and its way back."),
+    Verb("way-back", "way_back:verbs", "After a restore: back to the old side, nothing lost."),
     Verb("parked", "parked:verbs", "Rows of a repair that need a person, with all versions."),
 )
 

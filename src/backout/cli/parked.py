@@ -83,7 +83,9 @@ def retry(
 def resolve(
     incident: Annotated[str, typer.Argument(help="The incident.")],
     number: NumberArgument,
-    take: Annotated[str, typer.Option("--take", help="now: the live row stays; before: it goes back.")] = "",
+    take: Annotated[
+        str, typer.Option("--take", help="now: what was written since; before: the old row.")
+    ] = "",
     column: Annotated[
         str, typer.Option("--set", help="Instead: this column gets a value, read from stdin.")
     ] = "",

@@ -104,6 +104,31 @@ class Serving:
 
 
 @dataclass(frozen=True, slots=True)
+class WayBackState:
+    """How the way back stands."""
+
+    armed: bool
+    until: str
+    """RFC 3339; then the next command gives it up."""
+    expired: bool
+    slot: str
+    retained_bytes: int
+    """WAL of the new side that it retains."""
+    health: str
+    """`reserved`, `extended`, `lost`, ...; `gone` when its slot is not there."""
+
+
+@dataclass(frozen=True, slots=True)
+class WentBack:
+    """Traffic is on the old side again, with the migrated schema."""
+
+    fates: Fates
+    """Of all writes that were made on the new side."""
+    moved: Moved
+    proof: CutoverProof
+
+
+@dataclass(frozen=True, slots=True)
 class RestoreDone:
     """Traffic is on the restored instance."""
 

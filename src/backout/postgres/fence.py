@@ -195,6 +195,18 @@ def cross(dsn: str) -> str:
     return f"{role} got in" + (" (a superuser: no connection limit stops it)" if superuser else "")
 
 
+def lets_in(dsn: str) -> bool:
+    """Whether this login gets into a fenced database: a superuser does. Raises `psycopg.OperationalError`
+    when it fails for another reason."""
+    try:
+        psycopg.connect(dsn, application_name="backout/look/0", connect_timeout=5).close()
+    except psycopg.OperationalError as error:
+        if refused_as_full(error):
+            return False
+        raise
+    return True
+
+
 def refused_as_full(error: psycopg.OperationalError) -> bool:
     """Whether a login failed because of a connection limit (a failed login carries no SQLSTATE)."""
     return error.sqlstate == _FULL or "too many connections for database" in str(error)

@@ -60,7 +60,7 @@ class SlotWayBack:
         if self._old is None or self._reads_from is None or self._follows(name):
             return
         options = sql.SQL("create_slot = false, copy_data = false, slot_name = {}, synchronous_commit = 'on'")
-        listed = sql.SQL(", ").join(map(sql.Identifier, self._publications(name)))
+        listed = sql.SQL(", ").join(map(sql.Identifier, publications(self._new, name)))
         filtered = sql.SQL(", origin = 'none'" if self._old.info.server_version >= 160000 else "")
         self._old.execute(
             sql.SQL("CREATE SUBSCRIPTION {} CONNECTION {} PUBLICATION {} WITH ({}{})").format(
@@ -82,14 +82,7 @@ class SlotWayBack:
             self._old.execute(sql.SQL("ALTER SUBSCRIPTION {} SET (slot_name = NONE)").format(quoted))
             self._old.execute(sql.SQL("DROP SUBSCRIPTION {}").format(quoted))
         self._end_reader(name)
-        witness.drop(self._new, name, self._publications(name))
-
-    def _publications(self, name: str) -> tuple[str, ...]:
-        rows = self._new.execute(
-            "SELECT pubname::text FROM pg_catalog.pg_publication WHERE pubname IN (%s, %s) ORDER BY 1",
-            (name, f"{name}_i"),
-        ).fetchall()
-        return tuple(row[0] for row in rows)
+        witness.drop(self._new, name, publications(self._new, name))
 
     def _follows(self, name: str) -> bool:
         assert self._old is not None
@@ -107,3 +100,42 @@ class SlotWayBack:
                FROM pg_catalog.pg_replication_slots WHERE slot_name = %s AND active_pid IS NOT NULL""",
             (name,),
         )
+
+
+class NoWayBack:
+    """`ports.handover.WayBack` of a move that itself goes back: nothing is armed for a third one."""
+
+    def prepare(self, name: str) -> tuple[str, ...]:
+        return ()
+
+    def arm(self, name: str, seconds: float) -> Armed:
+        return Armed("", datetime.now(UTC), ())
+
+    def follow(self, name: str) -> None:
+        """Nothing follows."""
+
+    def expired(self, now: datetime) -> bool:
+        return False
+
+    def drop(self, name: str) -> None:
+        """Nothing is there."""
+
+
+def publications(session: Session, name: str) -> tuple[str, ...]:
+    """The publications of this way back that exist."""
+    rows = session.execute(
+        "SELECT pubname::text FROM pg_catalog.pg_publication WHERE pubname IN (%s, %s) ORDER BY 1",
+        (name, f"{name}_i"),
+    ).fetchall()
+    return tuple(row[0] for row in rows)
+
+
+def retained(session: Session, name: str) -> tuple[str, int] | None:
+    """(state of its slot, bytes of WAL that it retains); None = there is no such slot any more."""
+    row = session.execute(
+        """SELECT coalesce(wal_status, '?'),
+                  (pg_catalog.pg_current_wal_insert_lsn() - restart_lsn)::bigint
+           FROM pg_catalog.pg_replication_slots WHERE slot_name = %s""",
+        (name,),
+    ).fetchone()
+    return None if row is None else (str(row[0]), int(row[1] or 0))

@@ -236,7 +236,7 @@ def _after(ground: Ground, opened: Sessions, prepared: Prepared, token: str, hol
         pause_attempts=hold.pause_attempts if hold else 0,
         sequences=hold.sequences if hold else 0,
         fence_ended=hold.ended if hold else 0,
-        way_back=prepared.way_back if armed else "",
+        way_back=armed.name if armed else "",
         way_back_until=armed.until.astimezone(UTC).isoformat(timespec="seconds") if armed else "",
         canary=Check(
             "canary", CheckState.FAIL if wrong else CheckState.PASS, wrong or "the new side answers"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
+from datetime import datetime
 
-from backout.errors import Refused
+from backout.errors import NeighbourUnreachable, Refused
 from backout.model.cutover import CutoverBudget, CutoverProof, Moved, Prepared
-from backout.model.restore import RestorePlan
+from backout.model.restore import RestorePlan, WayBackState
+from backout.model.target import TargetIdentity
 from backout.phases.cutover import act, prove
 from backout.phases.cutover.facts import Leftover
 from backout.phases.cutover.ground import Ground, Logins, sessions
@@ -15,9 +17,11 @@ from backout.ports.handover import Drain
 from backout.ports.run import Run, Standing
 from backout.ports.traffic import Address
 from backout.ports.world import NewPlace, World
+from backout.postgres import fence, sides
 from backout.postgres.connect import open_session, with_address, with_database
+from backout.postgres.routing import make_writable
 from backout.postgres.stage import copy_dsn
-from backout.postgres.way_back import SlotWayBack
+from backout.postgres.way_back import NoWayBack, SlotWayBack, retained
 
 _MAINTENANCE = ("postgres", "template1")
 
@@ -52,6 +56,80 @@ def ground(run: Run, world: World, plan: RestorePlan, drain: Drain) -> Iterator[
             budget=CutoverBudget(),
             now=world.now,
         )
+
+
+@contextmanager
+def ground_back(run: Run, world: World, plan: RestorePlan, drain: Drain, old: str) -> Iterator[Ground]:
+    """The same with the sides exchanged: traffic leaves the restored instance. `old` enters the old side
+    behind its fence."""
+    place = _place(world)
+    new = copy_dsn(world, plan.new.database, plan.new.instance)
+    elsewhere = next(name for name in _MAINTENANCE if name != plan.new.database)
+    logins = Logins(
+        old=new,
+        old_elsewhere=with_database(new, elsewhere),
+        old_application=_there(place),
+        new=old,
+        new_elsewhere=with_database(old, elsewhere),
+        new_application=place.application(),
+        canary=place.through(),
+    )
+    there = place.link(place.application())
+    traffic = place.traffic(plan.new.database, logins.new_elsewhere)
+    with closing(traffic):
+        yield Ground(
+            target=world.target,
+            incident=run.incident,
+            traffic=traffic,
+            drain=drain,
+            way_back=NoWayBack(),
+            logins=logins,
+            links={"old": place.link(logins.old_elsewhere), "new": place.link(logins.new_elsewhere)},
+            new=Address(there.host, there.port, plan.new.database),
+            budget=CutoverBudget(),
+            now=world.now,
+        )
+
+
+def way_in(world: World, target: TargetIdentity) -> str:
+    """A connection string that enters the old side behind its fence: a superuser's, of the roles that are
+    configured. Raises `Refused` when there is none."""
+    for login in (world.databases.operate_dsn, world.databases.snapshot_dsn):
+        with suppress(NeighbourUnreachable):  # kept out already when it is looked at
+            there = with_database(login(), target.database)
+            if not target.host.startswith("local"):
+                there = with_address(there, target.host, target.port)
+            if fence.lets_in(there):
+                return there
+    raise Refused(
+        "the fence keeps every configured role out of the old side: only a superuser gets in",
+        where=str(target),
+        intact="everything; traffic stays where it is, and the way back stays armed",
+        next="let dsn.snapshot be a superuser there, then the same command again",
+    )
+
+
+def analyze(dsn: str, name: str) -> None:
+    """Give the planner of a side that takes traffic what it lacks; nothing when it lacks nothing."""
+    with open_session(dsn, name) as session:
+        if sides.unanalyzed(session):
+            make_writable(session)
+            session.execute("ANALYZE")
+
+
+def give_up_way_back(world: World, plan: RestorePlan, slot: str) -> None:
+    """Remove the slot and publications of the way back from the new side. Idempotent."""
+    with open_session(copy_dsn(world, plan.new.database, plan.new.instance), "backout/way-back/0") as session:
+        SlotWayBack(session, None, None).drop(slot)
+
+
+def way_back_state(world: World, plan: RestorePlan, done: Moved) -> WayBackState:
+    """How the way back of a move stands now."""
+    with open_session(copy_dsn(world, plan.new.database, plan.new.instance), "backout/way-back/0") as session:
+        found = retained(session, done.way_back) if done.way_back else None
+    health, size = found or ("gone", 0)
+    expired = bool(done.way_back_until) and world.now() > datetime.fromisoformat(done.way_back_until)
+    return WayBackState(found is not None, done.way_back_until, expired, done.way_back, size, health)
 
 
 def _there(place: NewPlace) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -12,7 +11,7 @@ from backout.model.changes import lsn_of, lsn_text
 from backout.model.repair import RepairTable
 from backout.model.restore import Carried, LogSource, NewSide, RestorePlan
 from backout.model.snapshot import BeforeUp
-from backout.phases.lost_writes.following import Following, Route, Translate, applying
+from backout.phases.lost_writes.following import Following, Route, Translate, applying, spill
 from backout.phases.lost_writes.from_log import FromLog, States
 from backout.phases.lost_writes.log_map import log_tables
 from backout.ports.run import Run
@@ -45,7 +44,7 @@ def rehearse(run: Run, world: World, log: LogSource, before: BeforeUp, new: NewS
             memory.make_tables(session)
             tables.begin_run(session, route.run, lsn_of(new.starts_at))
         begun = time.monotonic()
-        with _spill() as directory, applying(route.within(directory), translate, Peek) as (stream, applier):
+        with spill() as directory, applying(route.within(directory), translate, Peek) as (stream, applier):
             run.progress("the writes since the migration are carried onto the restored instance")
             follow(stream, applier, End(lsn=_now(world, name)), directory)
         return _carried(route, (*_tables(world, before.before, before.after, new.database, name),), begun)
@@ -58,7 +57,7 @@ def carrying(run: Run, world: World, plan: RestorePlan) -> Iterator[Following]:
     """The writes go over continuously while the block runs; each is confirmed once it is durable."""
     name = f"backout/{run.incident}/follow"
     route, translate = _way(world, plan.log, plan.new, (plan.before, plan.migrated), run.incident, name)
-    with _spill() as directory, Following(route.within(directory), translate) as following:
+    with spill() as directory, Following(route.within(directory), translate) as following:
         yield following
 
 
@@ -145,9 +144,3 @@ def _now(world: World, name: str) -> int:
         row = session.execute("SELECT pg_catalog.pg_current_wal_flush_lsn()::text").fetchone()
     assert row is not None
     return lsn_of(row[0])
-
-
-@contextmanager
-def _spill() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="backout-log-") as directory:
-        yield Path(directory)

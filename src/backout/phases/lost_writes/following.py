@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 from backout.errors import BackoutError, NeighbourUnreachable, Stopped
 from backout.model.changes import Change, Transaction, lsn_of
@@ -88,6 +90,13 @@ def applying(
         yield stream, applier
 
 
+@contextmanager
+def spill() -> Iterator[Path]:
+    """A directory for transactions that are too large for memory."""
+    with tempfile.TemporaryDirectory(prefix="backout-log-") as directory:
+        yield Path(directory)
+
+
 class Tokens:
     """A translation that also remembers which of our tokens have become durable on the target."""
 
@@ -141,7 +150,7 @@ class Following:
         self._why = ""
         self._limits = Limits(seconds=_FAR_SECONDS)
 
-    def __enter__(self) -> Following:
+    def __enter__(self) -> Self:
         self._asks = open_session(self._route.reads, self._route.name)
         self._thread.start()
         return self
@@ -230,9 +239,12 @@ class Following:
                 return
 
     def _once(self) -> None:
-        with applying(self._route, self._watched) as (stream, applier):
+        with self._opened() as (stream, applier):
             self._applier, self._why = applier, ""
             follow(stream, applier, _UntilStopped(self._stop), self._route.directory, limits=self._limits)
+
+    def _opened(self) -> AbstractContextManager[tuple[Stream, Applier]]:
+        return applying(self._route, self._watched)
 
     def _watched(self, session: Session, stack: ExitStack) -> Translation:
         self._tokens = Tokens(self._translate(session, stack))

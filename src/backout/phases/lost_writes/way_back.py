@@ -15,8 +15,12 @@ from pathlib import Path
 from backout.errors import Refused
 from backout.model.changes import Change
 from backout.model.fates import Fates
+from backout.model.restore import RestorePlan
 from backout.phases.lost_writes.back_map import back_tables
+from backout.phases.lost_writes.following import Following, Route, Tokens, spill
 from backout.phases.lost_writes.to_migrated import ToMigrated
+from backout.ports.run import Run
+from backout.ports.world import World
 from backout.postgres.catalog import Schema, key_of, read_schema
 from backout.postgres.connect import Session, open_session, place_of
 from backout.postgres.decoding.recognise import Signs
@@ -25,14 +29,16 @@ from backout.postgres.decoding.stream import Source, Stream
 from backout.postgres.decoding.transactions import End
 from backout.postgres.names import application_name
 from backout.postgres.routing import make_writable
-from backout.postgres.way_back import changed_since
+from backout.postgres.stage import copy_dsn
+from backout.postgres.way_back import changed_since, publications
 from backout.postgres.writes import memory, tables
-from backout.postgres.writes.apply import Applier, Target, open_target
+from backout.postgres.writes.apply import Applier, Target, Translation, open_target
 from backout.postgres.writes.follow import Limits, follow
 from backout.postgres.writes.parking import Parking, Rejection
 from backout.postgres.writes.tables import Progress
 
 _LIMITS = Limits()
+Watch = Callable[[Translation], Translation]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +84,9 @@ def carry_back(road: Road, end: End, *, limits: Limits = _LIMITS, deadline: floa
 
 
 @contextmanager
-def carriage(road: Road) -> Iterator[Carriage]:
-    """Take the run over, from where it is durable, and open everything."""
+def carriage(road: Road, watch: Watch = lambda same: same) -> Iterator[Carriage]:
+    """Take the run over, from where it is durable, and open everything. `watch` may stand between the
+    applier and the translation."""
     with ExitStack() as stack:
         new = stack.enter_context(open_session(road.new, application_name(road.incident, 1)))
         admin = stack.enter_context(open_session(road.old, application_name(road.incident, 2)))
@@ -96,7 +103,7 @@ def carriage(road: Road) -> Iterator[Carriage]:
         )
         stream = stack.enter_context(Stream(source))
         park = _park(Parking(target.session, road.run, road.incident, names), translation)
-        applier = Applier(target.session, progress, translation, park, alive=stream.tend)
+        applier = Applier(target.session, progress, watch(translation), park, alive=stream.tend)
         stack.callback(applier.close)
         yield Carriage(stream, applier, translation, admin)
 
@@ -147,3 +154,49 @@ def _require_no_echo(target: Target, old: Session) -> None:
 
 def _triggers(schema: Schema) -> bool:
     return any(other.kind == "trigger" for other in schema.others)
+
+
+@contextmanager
+def following_back(run: Run, world: World, plan: RestorePlan, slot: str, old: str) -> Iterator[FollowingBack]:
+    """Writes of the new side go to the old one while the block runs. `old` enters it behind the fence."""
+    new = copy_dsn(world, plan.new.database, plan.new.instance)
+    with open_session(new, application_name(run.incident, 0)) as session:
+        names = publications(session, slot)
+    with spill() as directory, FollowingBack(_road(run, new, slot, names, old, directory)) as following:
+        yield following
+
+
+def _road(run: Run, new: str, slot: str, names: tuple[str, ...], old: str, directory: Path) -> Road:
+    return Road(new, slot, names, old, slot, run.incident, directory)
+
+
+def final(run: Run, old: str, slot: str) -> Fates:
+    """What became of all writes made on the new side."""
+    with open_session(old, application_name(run.incident, 0)) as session:
+        return memory.fates(session, slot)
+
+
+class FollowingBack(Following):
+    """`ports.handover.Drain` for going back: from the side that traffic is on to the one that it left."""
+
+    def __init__(self, road: Road) -> None:
+        name = application_name(road.incident, 0)
+        route = Route(
+            *(road.new, road.slot, road.publications, road.armed, road.old, road.run, road.incident),
+            *(road.directory, name),
+        )
+        super().__init__(route, _no_translation)
+        self._road = road
+
+    @contextmanager
+    def _opened(self) -> Iterator[tuple[Stream, Applier]]:
+        with carriage(self._road, self._tokens_of) as opened:
+            yield opened.stream, opened.applier
+
+    def _tokens_of(self, translation: Translation) -> Translation:
+        self._tokens = Tokens(translation)
+        return self._tokens
+
+
+def _no_translation(session: Session, stack: ExitStack) -> Translation:
+    raise AssertionError("the carriage makes its own")

@@ -41,6 +41,8 @@ from backout.render.screens.snapshots import screen as snapshots_screen
 from backout.render.screens.status import screen as status_screen
 from backout.render.screens.verify import screen as verify_screen
 from backout.render.screens.watch import screen as watch_screen
+from backout.render.screens.way_back import screen as way_back_screen
+from backout.render.screens.way_back import used as went_back_screen
 
 __all__ = [
     "approve_screen",
@@ -82,4 +84,6 @@ __all__ = [
     "status_screen",
     "verify_screen",
     "watch_screen",
+    "way_back_screen",
+    "went_back_screen",
 ]
