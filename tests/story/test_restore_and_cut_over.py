@@ -73,8 +73,11 @@ def test_traffic_moves_to_the_restored_state_and_no_write_is_lost(guarded: Shop,
     nothing_is_lost(guarded, ledger)
     assert ran.anew.carried.fates.parked == 0
     assert ran.anew.carried.orphans == ()
+    code, dropped, _ = made.cli(capsys, "way-back", "drop", incident)
+    assert code == 0 and not dropped["state"]["armed"]
 
 
+@pytest.mark.parametrize("guarded", [18], ids=["pg18"], indirect=True)
 def test_the_way_back_brings_everything_written_since_to_the_old_side(guarded: Shop, capsys):
     made = guarded.made
     armed(made, capsys)
