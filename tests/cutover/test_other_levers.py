@@ -11,6 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg import pq
+from psycopg.conninfo import make_conninfo
 
 from backout.errors import ConfigurationError, Stopped
 from backout.model.cutover import Promise
@@ -183,8 +184,22 @@ def test_libpq_does_not_go_on_past_a_fenced_host_so_the_new_side_has_to_stand_fi
         assert walked.info.port == pair.new.port
 
 
-def test_before_the_switch_the_list_leads_to_the_old_side(pair: Sides):
-    with pair.new.connect() as admin:
-        read_only = f"ALTER DATABASE {pair.database} SET default_transaction_read_only = on"
-        admin.execute(read_only.encode())
+def test_from_before_it_answers_until_the_switch_the_list_leads_to_the_old_side(pair: Sides, tmp_path: Path):
+    lever = traffic("multi-host", multi_host(pair, tmp_path)["options"])
+    assert libpq(new_first(pair))[0] == pair.new.port, "whoever connects would write there"
+    lever.keep_away()
+    lever.keep_away()
     assert libpq(new_first(pair))[0] == pair.old.port
+    lever.close()
+
+
+def test_the_list_reads_back_the_address_of_clients_and_not_our_own_door(pair: Sides, tmp_path: Path):
+    """backout itself reaches a restored instance through its private socket, which no client knows."""
+    options = multi_host(pair, tmp_path)["options"]
+    lever = traffic("multi-host", {**options, "new": make_conninfo(options["new"], host="localhost")})
+    new = Address("127.0.0.1", pair.new.port, pair.database)
+    lever.switch(lever.prepare(new, "t1"), 1.0)
+    lever.release(5.0)
+    with psycopg.connect(new_first(pair)):
+        assert [one.now for one in lever.read_back()] == [new]
+    lever.close()

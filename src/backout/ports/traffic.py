@@ -86,8 +86,9 @@ class Led:
 class Traffic(Protocol):
     """One adapter a lever: a pooler, libpq's host list, a file and a restart.
 
-    Order of the calls: `checks` (any time) · `open` · `prepare` · `hold` · [`let_go`] · `switch` · `release`
-    · `read_back` · `close`. Must: prove in `open` every session that `let_go` and `back` need, and keep it;
+    Order of the calls: `checks` (any time) · `keep_away` (before the new side answers) · `open` · `prepare`
+    · `hold` · [`let_go`] · `switch` · `release` · `read_back` · `close`. Must: prove in `open` every session
+    that `let_go` and `back` need, and keep it;
     leave traffic where it is until `switch`; make every call safe to repeat. `hold` must return within
     its time, held or not, and must not cost a client an error when `capabilities().holds`. `switch` spends
     the warrant: after it there is no way but forward; a warrant that was withdrawn must raise
@@ -107,6 +108,11 @@ class Traffic(Protocol):
 
     def checks(self) -> tuple[Check, ...]:
         """Can this lever keep its promise here; each red one with what mends it. Never raises."""
+        ...
+
+    def keep_away(self) -> None:
+        """The new side is about to answer over a network, long before the switch: see to it that no client
+        is led there until then. Said while only we get in there; safe to repeat."""
         ...
 
     def open(self) -> None: ...

@@ -85,6 +85,9 @@ class DsnFile:
         )
         return (beside.check(self._file), told, self._read_back_check())
 
+    def keep_away(self) -> None:
+        """Nobody is led anywhere by a server that answers: instances know what they have read."""
+
     def open(self) -> None:
         """Nothing is kept open."""
 

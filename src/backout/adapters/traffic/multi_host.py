@@ -2,8 +2,9 @@
 
 Nothing holds writes here: the fence cuts every client, and the client's next connection finds the side that
 takes writes. libpq does not go on past a host that refuses with "too many connections", as a fenced one
-does (measured; psycopg, which walks the list itself, goes on): so the new side has to stand first. Until
-the switch it is set read-only by default, which only leads clients (any session can undo it) and is no fence.
+does (measured; psycopg, which walks the list itself, goes on): so the new side has to stand first. From
+before it answers until the switch it is set read-only by default, which only leads clients (any session can
+undo it) and is no fence.
 """
 
 from __future__ import annotations
@@ -71,6 +72,10 @@ class MultiHost:
             Check("clients", CheckState.WARN, "their host lists cannot be asked", warning),
         )
 
+    def keep_away(self) -> None:
+        """The new side stands first in every list: whoever connects would write there from now on."""
+        self._ask(read_only_statement(self._database, True))
+
     def open(self) -> None:
         try:
             self._links.open()
@@ -119,7 +124,7 @@ class MultiHost:
     def read_back(self) -> tuple[Led, ...]:
         """Clients show themselves by their sessions on the new side; who stays away cannot be known."""
         rows = self._ask(routed_sessions(self._database, self._application))
-        here = Address(self._new.host, self._new.port, self._database)
+        here = self._switched_to()
         count = int(rows[0]["value"] or 0)
         if not count:
             return (Led(f"sessions of {self._application}: none is on the new side yet; the others", None),)
@@ -128,6 +133,15 @@ class MultiHost:
     def close(self) -> None:
         self._links.close()
         beside.clear(self._file)
+
+    def _switched_to(self) -> Address:
+        """What the spent permission says: our own link may go through a door that no client knows."""
+        told = self._file.read_text("utf-8") if self._file.exists() else ""
+        place, _, database = told.strip().rpartition(" ")[0].partition("/")
+        host, _, port = place.rpartition(":")
+        if not port.isdigit():
+            return Address(self._new.host, self._new.port, self._database)
+        return Address(host, int(port), database)
 
     def _read_only(self) -> bool:
         return self._ask(read_only_question(self._database))[0]["value"] == "on"

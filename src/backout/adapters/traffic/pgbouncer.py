@@ -86,6 +86,9 @@ class PgBouncer:
             file,
         )
 
+    def keep_away(self) -> None:
+        """Nobody is led anywhere by a server that answers: clients know the pooler."""
+
     def open(self) -> None:
         """Both sessions: that of the PAUSE, and the one that can end it."""
         try:

@@ -22,6 +22,7 @@ from backout.postgres.decoding.recognise import Signs
 from backout.postgres.decoding.stream import Peek
 from backout.postgres.decoding.transactions import End
 from backout.postgres.repair import rights
+from backout.postgres.routing import make_writable
 from backout.postgres.stage import copy_dsn
 from backout.postgres.writes import memory, tables
 from backout.postgres.writes.follow import follow
@@ -40,6 +41,7 @@ def rehearse(run: Run, world: World, log: LogSource, before: BeforeUp, new: NewS
     def act(name: str) -> Carried:
         route, translate = _way(world, log, new, (before.before, before.after), run.incident, name)
         with open_session(route.writes, name) as session:
+            make_writable(session)  # one that serves already leads the application away by its default
             tables.make_tables(session)
             memory.make_tables(session)
             tables.begin_run(session, route.run, lsn_of(new.starts_at))

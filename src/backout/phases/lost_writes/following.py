@@ -19,6 +19,7 @@ from backout.ports.world import Session
 from backout.postgres.connect import open_session
 from backout.postgres.decoding.stream import Source, Stream
 from backout.postgres.decoding.transactions import Event
+from backout.postgres.routing import make_writable
 from backout.postgres.writes import memory, tables
 from backout.postgres.writes.apply import Applier, Translation, open_target
 from backout.postgres.writes.follow import Limits, follow
@@ -71,10 +72,12 @@ def applying(
     """An open slot and an applier that goes on where the last one stopped. Raises what opening them does."""
     with ExitStack() as stack:
         admin = stack.enter_context(open_session(route.writes, route.name))
+        make_writable(admin)
         progress = tables.take_over(admin, route.run)
         translation = translate(admin, stack)
         target = open_target(route.writes, route.name)
         stack.callback(target.session.close)
+        make_writable(target.session)
         source = Source(
             route.reads, route.slot, route.publications, progress.lsn, route.name, route.armed or None
         )

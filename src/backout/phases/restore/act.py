@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from dataclasses import replace
 
 from backout.errors import Refused
@@ -18,10 +19,12 @@ from backout.phases.restore.databases import NewDatabases
 from backout.phases.restore.facts import Ground
 from backout.ports.backups import Backups, Listening
 from backout.ports.run import Run
+from backout.ports.traffic import Traffic
 from backout.ports.world import NewPlace, World
 from backout.postgres import own_schema
 from backout.postgres.connect import open_session, with_database
 from backout.postgres.physical.serving_source import read_source
+from backout.postgres.routing import make_writable
 from backout.postgres.stage import copy_dsn
 
 
@@ -48,10 +51,7 @@ def plan(
     place = _place(world)
     name = f"backout/{run.incident}/restore"
     ground = run.step("restore.ground", Ground, lambda _: gather.gather(world, place, new, name))
-    lever = place.traffic(
-        new.database, with_database(copy_dsn(world, new.database, new.instance), "postgres")
-    )
-    price = lever.price()
+    price = _lever(world, place, new).price()
     made = RestorePlan(
         new=new,
         before=before.before,
@@ -104,10 +104,13 @@ def serve(run: Run, world: World, chosen: RestorePlan, role: str) -> Serving:
         run.progress("the restored instance is opened to the application")
         with world.databases.observe(name) as old:
             source = read_source(old)
+        with closing(_lever(world, place, chosen.new)) as lever:
+            lever.keep_away()
         serving = backups.serve(chosen.new.instance, Listening(place.listen, place.port), source).serving
         assert serving is not None, "it was told to serve, and did not refuse"
         dsn = copy_dsn(world, chosen.new.database, chosen.new.instance)
         with open_session(dsn, name) as session:
+            make_writable(session)
             own_schema.hand_over(session, role)
             session.execute("ANALYZE")
         return Serving(chosen.address, serving.notes, serving.start_command)
@@ -125,6 +128,11 @@ def on_new_side(world: World, chosen: RestorePlan, role: str) -> World:
     """The same target on its new side, entered by our own door."""
     dsn = copy_dsn(world, chosen.new.database, chosen.new.instance)
     return replace(world, databases=NewDatabases(dsn, role))
+
+
+def _lever(world: World, place: NewPlace, new: NewSide) -> Traffic:
+    """The lever, with our own door into the new side, in another database than the application's."""
+    return place.traffic(new.database, with_database(copy_dsn(world, new.database, new.instance), "postgres"))
 
 
 def _backups(world: World) -> Backups:
