@@ -321,19 +321,30 @@ def nothing_started() -> Iterator[None]:
 
 def make_system() -> None:
     """As root on Debian, install what full coverage needs; else say the one line. Never stops the tests."""
-    missing = missing_system_packages()
+    what_for = "for the tests of TLS, extensions, signatures, backups and cutover"
+    _install(missing_system_packages(), what_for, "some tests will be skipped", "for all of them")
+
+
+def make_pooler() -> None:
+    """The same for the demo that moves traffic; without the pooler it moves it in another way."""
+    missing = [] if shutil.which("pgbouncer") else ["pgbouncer"]
+    without = "each client of this demo will see one error"
+    _install(missing, "for the demo that moves traffic", without, "for none of them")
+
+
+def _install(missing: list[str], what_for: str, without: str, wish: str) -> None:
     if not missing:
         return
     if not on_debian():
-        say(f"some tests will be skipped; for all of them install: {' '.join(missing)}")
+        say(f"{without}; {wish} install: {' '.join(missing)}")
     elif os.geteuid() != 0:
-        say(f"some tests will be skipped; for all of them: sudo apt-get install -y {' '.join(missing)}")
+        say(f"{without}; {wish}: sudo apt-get install -y {' '.join(missing)}")
     else:
         try:
             with nothing_started():
-                apt_install(missing, "for the tests of TLS, extensions, signatures, backups and cutover")
+                apt_install(missing, what_for)
         except SetupFailed as failure:
-            say(f"{failure}\nrun: going on without; some tests will be skipped")
+            say(f"{failure}\nrun: going on without; {without}")
 
 
 # ── main ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -358,6 +369,7 @@ def main() -> int:
     parser.add_argument("--docs", action="store_true", help="with the packages that build the documentation")
     parser.add_argument("--node", action="store_true", help="with node-pg-migrate")
     parser.add_argument("--system", action="store_true", help="with what only root can install")
+    parser.add_argument("--pooler", action="store_true", help="with PgBouncer alone of it")
     asked = parser.parse_args()
     try:
         with one_at_a_time():
@@ -366,6 +378,8 @@ def main() -> int:
                 make_node_modules()
             if asked.system:
                 make_system()
+            elif asked.pooler:
+                make_pooler()
     except SetupFailed as failure:
         say(str(failure))
         if failure.code != 2:

@@ -30,7 +30,7 @@ def own(tmp_path: Path) -> Iterator[Place]:
     """A place of one test's own, for a demo that is typed; whatever runs there is ended with it."""
     found = Place(tmp_path / "demo")
     yield found
-    for where in (found, Place(found.root / "second"), Place(found.root / "destructive")):
+    for where in (found, *(Place(found.root / name) for name in ("second", "destructive", "restore"))):
         typed.clear(where)
 
 

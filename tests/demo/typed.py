@@ -16,6 +16,7 @@ from typing import Any
 from backout.app.schemas import DOCUMENTS
 from backout.demo.place import Place
 from backout.demo.world import control, scratch
+from backout.demo.world.entrance import POOLER
 from backout.demo.world.processes import Processes
 from backout.demo.world.production import Production
 from tests import documents
@@ -33,14 +34,18 @@ class Typed:
     err: Path
 
 
-def begin(place: Place, *options: str) -> Typed:
-    """Type `backout demo`."""
+def begin(place: Place, *options: str, path: str | None = None) -> Typed:
+    """Type `backout demo`; `path` is another PATH than ours."""
     directory = Path(tempfile.mkdtemp(prefix="typed-", dir=place.root.parent))
     out, err = directory / "out", directory / "err"
     with out.open("wb") as stdout, err.open("wb") as stderr:
         process = subprocess.Popen(
             [sys.executable, "-m", "backout", "demo", *options],
-            env={**os.environ, "BACKOUT_DEMO": str(place.root)},
+            env={
+                **os.environ,
+                "BACKOUT_DEMO": str(place.root),
+                "PATH": os.environ["PATH"] if path is None else path,
+            },
             stdin=subprocess.DEVNULL,
             stdout=stdout,
             stderr=stderr,
@@ -76,7 +81,7 @@ def kill_after(typed: Typed, place: Place, step: str, seconds: float) -> str:
 def clear(place: Place) -> None:
     """End and remove whatever a demo left at a place."""
     processes = Processes(place.processes)
-    for name in ("verb", "application", "etl"):
+    for name in ("verb", "application", "etl", POOLER):
         processes.end(name, patience=2)
     record = control.read(place.root / "production.json")
     if record:

@@ -80,6 +80,21 @@ def test_what_needs_root_is_one_line_for_an_ordinary_user(
     assert "sudo apt-get install -y postgresql openssh-client" in said.err
 
 
+def test_the_pooler_of_a_demo_is_asked_for_only_where_there_is_none(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    monkeypatch.setattr(environment, "on_debian", lambda: True)
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/sbin/{name}")
+    environment.make_pooler()
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    environment.make_pooler()
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "sudo apt-get install -y pgbouncer" in said
+
+
 def test_a_failing_command_shows_its_last_lines(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):

@@ -26,7 +26,9 @@ class Way(StrEnum):
 def demo(
     story: Annotated[
         Story | None,
-        typer.Argument(help="destructive: rows and a column are destroyed, and repaired beside the writers."),
+        typer.Argument(
+            help="destructive: rows and a column are destroyed, and come back beside the writers."
+        ),
     ] = None,
     pause: Annotated[bool, typer.Option("--pause", help="Stop at each step until Enter is pressed.")] = False,
     second: Annotated[
@@ -40,11 +42,13 @@ def demo(
     ] = False,
     strategy: Annotated[
         Way | None,
-        typer.Option(help="How destructive ends: repair (in place, the default); restore is not there yet."),
+        typer.Option(
+            help="How destructive ends: repair in place (the default), or restore and move traffic there."
+        ),
     ] = None,
     no_guard: Annotated[
         bool,
-        typer.Option("--no-guard", help="For destructive, without a guard: today that is the only form."),
+        typer.Option("--no-guard", help="For destructive, without a guard: repair needs none, restore does."),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:

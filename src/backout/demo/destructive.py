@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 
 from backout.app.results import DemoDestructive
 from backout.demo import ending, place, returned
@@ -35,7 +36,7 @@ def backup(stage: Stage) -> None:
     stage.screen.remark("No guard is armed: both sides of a migration can be restored from these two.")
 
 
-def deploy(stage: Stage) -> None:
+def deploy(stage: Stage, migrate: Callable[[Stage], None] = migrate) -> None:
     """First the version that needs neither of what goes, as one does it; then the migration."""
     stage.screen.chapter(f"A deploy: v44, then the migration {stage.team.bad}, reviewed")
     stage.typist.script("./deploy", stage.team.safe_version)
@@ -63,7 +64,7 @@ def alarm(stage: Stage) -> None:
 
 
 def _tell_rows(stage: Stage, when: str) -> None:
-    with stage.production.session() as session:
+    with stage.session() as session:
         counts = ", ".join(f"{table} {_count(session, table):,}" for table in EMPTIED)
     stage.screen.remark(f"rows {when}: {counts}")
 
@@ -102,32 +103,49 @@ def parked_rows(stage: Stage) -> None:
 
 
 def _open(stage: Stage) -> tuple[parked.Entry, ...]:
-    with stage.production.session() as session:
+    with stage.session() as session:
         found = parked.entries(session, stage.progress.incident, fate=Fate.PARKED)
     return tuple(entry for entry in found if not entry.resolution)
 
 
 def end(stage: Stage) -> Ending:
     """What came back, counted against the formula of the seed; what was written since, against the ledger."""
+    repaired = stage.evidence.repaired()
+    # way_back_used is of a cutover: a repair in place moves no traffic.
+    return reckon(stage, Told(archived=repaired.fates.archived if repaired else 0))
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What neither ledger nor formula can know of an end."""
+
+    archived: int
+    """Writes that the old schema has no place for."""
+    way_back_used: bool = False
+    errors: int = 0
+    """How many errors the clients may have seen."""
+    errors_remark: str = "from the first write to the last"
+
+
+def reckon(stage: Stage, told: Told) -> Ending:
+    """The figures of the night, on the server to which the application's writes go now."""
     written, found = ending.read(stage)
     numbers = ending.reckon(stage, written, found)
     done = stage.evidence.execution()
-    with stage.production.session() as session:
+    with stage.session() as session:
         entries = parked.entries(session, stage.progress.incident)
         back = returned.look(session, written, entries, stage.progress.migrated_at)
-    repaired = stage.evidence.repaired()
-    archived = repaired.fates.archived if repaired else 0
-    fates = returned.fates(written, found, entries, stage.progress.migrated_at, archived)
-    good = ending.good(numbers) and back.good and fates.total == back.writes_since
-    # way_back_used is of a cutover: a repair in place moves no traffic.
+    fates = returned.fates(written, found, entries, stage.progress.migrated_at, told.archived)
+    good = ending.good(numbers, errors=told.errors) and back.good and fates.total == back.writes_since
     document = DemoDestructive(
         **asdict(numbers),
         **asdict(back),
         **asdict(fates),
-        way_back_used=False,
+        way_back_used=told.way_back_used,
         strategy=done.strategy if done else "",
     )
-    rows = (*ending.written_lines(stage, numbers), *_lines(back, fates), *ending.last_lines(numbers))
+    wrote = ending.written_lines(stage, numbers, told.errors_remark)
+    rows = (*wrote, *_lines(back, fates), *ending.last_lines(numbers))
     return Ending(rows, asdict(document), good, numbers.postmortem, "nothing")
 
 

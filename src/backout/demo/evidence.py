@@ -13,6 +13,7 @@ from backout.model.gate import Proposals
 from backout.model.journal import Entry, EntryKind
 from backout.model.loss import DestroyedBy
 from backout.model.repair import RepairDone
+from backout.model.restore import RestoreDone
 
 
 class _Silent:
@@ -49,6 +50,16 @@ class Evidence:
     def repaired(self) -> RepairDone | None:
         """What the repair of the newest round did, where there was one."""
         return self._desk.result(self.incident, "lost_writes.repair", RepairDone)
+
+    def restored(self) -> RestoreDone | None:
+        """What the restore and the cutover of the newest round did, where there was one."""
+        return self._desk.result(self.incident, "restore.done", RestoreDone)
+
+    def to_accept(self, strategy: str) -> tuple[str, ...]:
+        """What has to be accepted by name to approve this strategy."""
+        proposals = self._desk.result(self.incident, "strategy.propose", Proposals)
+        found = (p for p in proposals.proposals if p.strategy.value == strategy) if proposals else ()
+        return next((p.accept_by_name for p in found), ())
 
     def backed_out(self) -> bool:
         """Whether the down happened."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from backout.demo import destructive, ending, place, scenes, second, story
+from backout.demo import anew, destructive, ending, place, scenes, second, story
 from backout.demo.story import Night, Wishes
 from backout.demo.world import heroes, seasons
 from backout.errors import ConfigurationError
@@ -55,7 +55,30 @@ DESTRUCTIVE = Night(
     destructive.end,
 )
 
-_NO_GUARD = "--no-guard: this demo never arms a guard; what one holds is not read by a repair yet."
+RESTORE = Night(
+    seasons.MOVING_TEAM,
+    seasons.checks,
+    anew.where,
+    (
+        ("work", scenes.work),
+        ("backup", anew.backup),
+        ("deploy", anew.deploy),
+        ("alarm", destructive.alarm),
+        ("open", scenes.open_incident),
+        ("contain", destructive.contain),
+        ("prove", scenes.prove),
+        ("propose", scenes.propose),
+        ("approve", anew.approve),
+        ("run", anew.run),
+        ("parked", destructive.parked_rows),
+        ("release", scenes.release),
+        ("verify", scenes.verify),
+        ("postmortem", scenes.postmortem),
+    ),
+    anew.end,
+)
+
+_NO_GUARD = "--no-guard: a repair arms no guard; what one holds is not read by it yet."
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,25 +99,27 @@ def tell(asked: Asked, wishes: Wishes) -> int:
         return second.tell(wishes)
     if not asked.destructive:
         return story.tell(FIRST, wishes)
+    if asked.strategy == "restore":
+        return story.tell(RESTORE, wishes)
     return story.tell(DESTRUCTIVE, replace(wishes, remarks=(_NO_GUARD,) if asked.no_guard else ()))
 
 
 def require_sense(asked: Asked) -> None:
-    """Raises `ConfigurationError` for options that do not go together, or are not there yet."""
+    """Raises `ConfigurationError` for options that do not go together."""
     of_destructive = asked.strategy or asked.no_guard
-    if asked.strategy == "restore":
-        what = (
-            "--strategy restore is not there yet: the demo cannot restore and cut over, it repairs in place"
-        )
-    elif asked.destructive and asked.second:
+    where = destructive.where()
+    if asked.destructive and asked.second:
         what = "destructive and --second are two different stories"
     elif of_destructive and not asked.destructive:
         what = "--strategy and --no-guard belong to the story destructive"
+    elif asked.strategy == "restore" and asked.no_guard:
+        what = "--strategy restore needs the guard: without its slot the later writes are in no log"
+        where = anew.where()
     else:
         return
     raise ConfigurationError(
         what,
         where="the command line",
         intact="everything; nothing was started",
-        next=destructive.where().command(),
+        next=where.command(),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from backout.demo.evidence import Evidence, incidents
@@ -14,10 +15,12 @@ from backout.demo.screen import Screen
 from backout.demo.typist import Typist
 from backout.demo.world import control, ledger
 from backout.demo.world.control import wait_until
+from backout.demo.world.entrance import Entrance
 from backout.demo.world.processes import Processes
 from backout.demo.world.production import Production
 from backout.demo.world.project import OPERATOR, OWNER, SRE, Project, Team
 from backout.errors import NeighbourUnreachable
+from backout.postgres.connect import Session
 
 HEALTHY_SECONDS = 1.0
 WATCH = "10s"
@@ -30,6 +33,7 @@ class Stage:
 
     place: Place
     production: Production
+    entrance: Entrance
     project: Project
     processes: Processes
     screen: Screen
@@ -46,6 +50,10 @@ class Stage:
         """Whose night it is."""
         return self.project.team
 
+    def session(self) -> Session:
+        """A session of the application's role on the server to which its writes go now."""
+        return self.production.session(self.entrance.side() if self.entrance.lever else 0)
+
     def tell_ledger(self) -> None:
         """One line: what the application's clients have seen so far."""
         said = control.read(self.place.control / "application.json")
@@ -56,7 +64,7 @@ class Stage:
 def start(stage: Stage) -> None:
     """Start application and ETL, unless they still run from a demo that was killed."""
     python = [sys.executable, "-m"]
-    environment = {**os.environ, "DATABASE_URL": stage.production.url}
+    environment = {**os.environ, "DATABASE_URL": stage.entrance.url}
     files = str(stage.place.control)
     if not stage.processes.lives("application"):
         served = ("serve", files, str(stage.place.ledger), str(stage.production.http_port))
@@ -100,13 +108,13 @@ def deploy(stage: Stage) -> None:
 def migrate(stage: Stage) -> None:
     """Apply the bad migration, unless it is, and note when it began."""
     stage.screen.typed("npx node-pg-migrate up")
-    if not _migrated_at(stage):
+    if not migrated_at(stage):
         said = stage.project.deploy_bad_migration().strip().splitlines()
         stage.screen.said(said[-1])
-    stage.progress.migrated_at = _migrated_at(stage)
+    stage.progress.migrated_at = migrated_at(stage)
 
 
-def _migrated_at(stage: Stage) -> float:
+def migrated_at(stage: Stage) -> float:
     """When the tool says that it applied the migration; 0 when it did not."""
     query = """SELECT extract(epoch FROM run_on AT TIME ZONE 'UTC')::float8 FROM public.pgmigrations
                WHERE name = %s"""
@@ -169,14 +177,15 @@ def propose(stage: Stage) -> None:
     stage.tell_ledger()
 
 
-def approve(stage: Stage) -> None:
-    """Two keys approve. One machine holds both: that is a demo, and it is said."""
+def approve(stage: Stage, *choice: str) -> None:
+    """Two keys approve what is recommended, or the `choice`. One machine holds both: that is a demo, and it
+    is said."""
     stage.screen.chapter("Two approvals, bound to this evidence")
     stage.screen.remark("A demo is not two people: this machine made both keys and holds both.")
     stage.screen.remark("On your database each person signs with a key that only that person has.")
     for name in (SRE, OWNER):
         words = ("--as", name, "--key", f"../people/{name}", "--confirm", stage.team.target)
-        stage.typist.verb("approve", stage.progress.incident, *words, actor=name)
+        stage.typist.verb("approve", stage.progress.incident, *choice, *words, actor=name)
 
 
 def revert_application(stage: Stage) -> None:
@@ -192,15 +201,16 @@ def run(stage: Stage) -> None:
     carry_out(stage)
 
 
-def carry_out(stage: Stage) -> None:
-    """What was approved, or what is left of it when a demo was killed in the middle."""
+def carry_out(stage: Stage, expect: Sequence[int] = (0,)) -> int:
+    """What was approved, or what is left of it when a demo was killed in the middle; the exit code."""
     incident = stage.progress.incident
     if stage.evidence.running():
-        stage.typist.verb("resume", incident, "--watch", WATCH)
+        code = stage.typist.verb("resume", incident, "--watch", WATCH, expect=expect)
     else:
         words = ("--application", stage.team.safe_version, "--confirmed-by", OPERATOR, "--watch", WATCH)
-        stage.typist.verb("run", incident, *words)
+        code = stage.typist.verb("run", incident, *words, expect=expect)
     stage.tell_ledger()
+    return code
 
 
 def release(stage: Stage) -> None:

@@ -15,7 +15,8 @@ from backout.demo.progress import Progress
 from backout.demo.scenes import Stage
 from backout.demo.screen import Screen
 from backout.demo.typist import Typist, VerbEnded
-from backout.demo.world import control, heroes, ledger, production, project, scratch
+from backout.demo.world import control, entrance, heroes, ledger, production, project, scratch
+from backout.demo.world.entrance import Entrance
 from backout.demo.world.processes import Processes
 from backout.demo.world.production import Production
 from backout.demo.world.project import Project, Team
@@ -23,6 +24,12 @@ from backout.errors import ConfigurationError
 
 Scenes = tuple[tuple[str, Callable[[Stage], None]], ...]
 _HEARTBEAT_SECONDS = 5.0
+_PROCESSES = ("application", "etl", entrance.POOLER)
+"""In the order in which they are ended: who uses the pooler goes first."""
+_WAYS = {
+    entrance.POOLER: "The application reaches it through PgBouncer, in transaction mode.",
+    entrance.LIST: "No PgBouncer on this machine: the application lists both hosts, the new one first.",
+}
 _APPROVED_AGAIN = ("propose", "approve")
 """What is done again when `run` finds that the approvals no longer hold, e.g. after a night."""
 
@@ -106,39 +113,50 @@ def _set_stage(night: Night, where: Place, screen: Screen, wishes: Wishes) -> St
     found = None if wishes.fresh else progress.load(where.story)
     if found is not None:
         screen.remark("Going on where the last demo was cut (--fresh begins anew).")
-        running = production.start(where, archives=night.team.archives)
+        running = production.start(where, archives=night.team.archives, moves=night.team.moves)
+        scratch.start_serving(where)
+        way_in = entrance.find(where, running)
+        entrance.start(way_in, processes, where)
         team = project.Project(where.project, running.url, night.team)
-        return Stage(where, running, team, processes, screen, typist, found)
-    for name in ("application", "etl"):
+        return Stage(where, running, way_in, team, processes, screen, typist, found)
+    for name in _PROCESSES:
         processes.end(name)
     screen.remark("Setting up: a PostgreSQL server, a project with migrations, two people's keys ...")
-    running, team = _new_world(night, where)
+    running, way_in, team = _new_world(night, where)
+    entrance.start(way_in, processes, where)
     begun = Progress(where.story, dead_etl=wishes.dead_etl)
     begun.save()
-    stage = Stage(where, running, team, processes, screen, typist, begun)
+    stage = Stage(where, running, way_in, team, processes, screen, typist, begun)
     _introduce(stage)
     return stage
 
 
-def _new_world(night: Night, where: Place) -> tuple[Production, Project]:
+def _new_world(night: Night, where: Place) -> tuple[Production, Entrance, Project]:
     """Nothing of the last story; then everything that is there on a calm day."""
     where.story.unlink(missing_ok=True)
     for file in (where.ledger, *where.control.glob("*.json")):
         file.unlink(missing_ok=True)
     scratch.forget(where)
-    running = production.start(where, archives=night.team.archives)
+    running = production.start(where, archives=night.team.archives, moves=night.team.moves)
     if night.team.archives:
         production.forget_backups(running)
-    team = project.make(where, running, night.team, night.checks(running.http_port))
+    checks = night.checks(running.http_port)
+    way_in = entrance.make(where, running)
+    team = project.make(where, running, night.team, checks, way_in)
     heroes.write_scripts(where)
     control.write(where.control / "deployed.json", {"version": night.team.calm_version})
-    return running, team
+    return running, way_in, team
 
 
 def _introduce(stage: Stage) -> None:
     place_ = stage.place
     stage.screen.remark(f"Production is PostgreSQL on 127.0.0.1:{stage.production.port}, its role owns its")
-    stage.screen.remark("schema and nothing else. Look around while it runs, in another terminal:")
+    if stage.entrance.lever:
+        stage.screen.remark("database, may make replication slots and end sessions, and nothing else.")
+        stage.screen.remark(_WAYS[stage.entrance.lever])
+        stage.screen.remark("Look around while it runs, in another terminal:")
+    else:
+        stage.screen.remark("schema and nothing else. Look around while it runs, in another terminal:")
     stage.screen.typed(f"cd '{place_.project}' && export BACKOUT_STATE='{place_.state}'")
 
 
@@ -184,7 +202,7 @@ def _scene(night: Night, stage: Stage, name: str, scene: Callable[[Stage], None]
 
 def _clear_stage(stage: Stage) -> None:
     """End what was started; the server's files stay for the next demo."""
-    for name in ("application", "etl"):
+    for name in _PROCESSES:
         stage.processes.end(name)
     production.stop(stage.production)
     scratch.stop(stage.place)

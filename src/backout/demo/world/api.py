@@ -9,6 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import psycopg
 
+from backout.demo.world.entering import enter
+
 _PROFILE = "SELECT user_id, snapshots, total_power FROM profile_summaries WHERE user_id = %s"
 
 
@@ -55,5 +57,5 @@ def _route(path: str, url: str, counts: Callable[[], Mapping[str, int]]) -> tupl
 
 
 def _ask(url: str, text: str, values: tuple[object, ...]) -> tuple[object, ...] | None:
-    with psycopg.connect(url, autocommit=True, connect_timeout=5, application_name="heroes-api") as session:
+    with enter(url, "heroes-api") as session:
         return session.execute(text.encode(), values).fetchone()

@@ -21,12 +21,14 @@ import psycopg
 
 from backout.demo.world import control
 from backout.demo.world.api import serve_api
+from backout.demo.world.entering import enter
 from backout.demo.world.ledger import Ledger
 from backout.demo.world.writes import USERS, WRITERS, Gone, Hand, Write
 
 CLIENTS = 4
 PACE_SECONDS = 0.1
 """Between two writes of one client; with four clients about thirty writes a second."""
+_AFTER_ERROR_SECONDS = 0.2
 
 
 class Counters:
@@ -62,7 +64,7 @@ class Client(threading.Thread):
         self._ledger.write({"kind": "begin", "client": self._number})
         while not self._stopped.is_set():
             try:
-                with psycopg.connect(self._url, autocommit=True, application_name="heroes-api") as session:
+                with enter(self._url, "heroes-api") as session:
                     while not self._stopped.is_set():
                         self._write_once(session)
                         self._stopped.wait(PACE_SECONDS)
@@ -75,6 +77,9 @@ class Client(threading.Thread):
         write = self._hand.next(version)
         try:
             acknowledged = WRITERS[version](session, write)
+        except psycopg.Error:
+            self._hand.doubted(write)
+            raise
         except Gone:
             self._hand.gone(write)
             self._ledger.write({"kind": "gone", "client": self._number, "of": write.table})
@@ -98,7 +103,7 @@ class Client(threading.Thread):
         self._seen.count("client_errors")
         detail = {"sqlstate": error.sqlstate or "", "text": str(error).splitlines()[0][:200]}
         self._ledger.write({"kind": "error", "client": self._number, **detail})
-        self._stopped.wait(0.2)
+        self._stopped.wait(_AFTER_ERROR_SECONDS)
 
 
 class Reader(threading.Thread):

@@ -56,7 +56,10 @@ class Worker:
         """Work until told to stop, or until nobody watches the demo any more."""
         while not self._stop.is_set() and control.demo_lives(self._directory):
             try:
-                with psycopg.connect(self._url, application_name="heroes-etl") as session:
+                # the server behind a pooler changes with every transaction, and knows no prepared statement
+                with psycopg.connect(
+                    self._url, application_name="heroes-etl", prepare_threshold=None
+                ) as session:
                     self._work(session)
             except psycopg.Error as error:
                 self._fail(error)

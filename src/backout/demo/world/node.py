@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -109,16 +110,27 @@ def _not_installed(why: str) -> NeighbourUnreachable:
     )
 
 
+def _tool(project: Path) -> tuple[str, str]:
+    """Node.js, and the file of the project's migration tool."""
+    package = project / "node_modules" / "node-pg-migrate"
+    entry = json.loads((package / "package.json").read_text("utf-8"))["bin"]
+    script = entry if isinstance(entry, str) else entry["node-pg-migrate"]
+    return node(), str(package / script)
+
+
+def write_script(file: Path, project: Path) -> None:
+    """What a team types instead of `npx node-pg-migrate`: npx may not be on this machine, this Node is."""
+    file.write_text(f'#!/bin/sh\nexec {shlex.join(_tool(project))} "$@"\n')
+    file.chmod(0o755)
+
+
 def migrate(project: Path, url: str, *words: str) -> str:
     """Run the project's own migration tool as its people do; its output.
 
     Raises `NeighbourUnreachable` when it fails. The connection string goes by the environment, never argv.
     """
-    package = project / "node_modules" / "node-pg-migrate"
-    entry = json.loads((package / "package.json").read_text("utf-8"))["bin"]
-    script = entry if isinstance(entry, str) else entry["node-pg-migrate"]
     done = subprocess.run(  # noqa: S603 - the tool of the demo's project, no shell
-        [node(), str(package / script), *words],
+        [*_tool(project), *words],
         cwd=project,
         env={**environment(), "DATABASE_URL": url},
         stdin=subprocess.DEVNULL,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -21,8 +22,14 @@ class Processes:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
-    def start(self, name: str, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
-        """Start a process that outlives us; its output goes to `<name>.log`."""
+    def start(
+        self, name: str, arguments: Sequence[str], environment: Mapping[str, str], account: str = ""
+    ) -> None:
+        """Start a process that outlives us; its output goes to `<name>.log`.
+
+        `account`: whom it runs as, where that is somebody else; only root can say so.
+        """
+        entry = pwd.getpwnam(account) if account else None
         with self.log(name).open("ab") as log:
             child = subprocess.Popen(  # noqa: S603 - programs of the demo, no shell
                 list(arguments),
@@ -31,6 +38,9 @@ class Processes:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                user=entry.pw_uid if entry else None,
+                group=entry.pw_gid if entry else None,
+                extra_groups=[] if entry else None,
             )
         self.remember(name, child)
 

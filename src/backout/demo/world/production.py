@@ -31,6 +31,8 @@ _SETTINGS = {
     "max_connections": "60",
     "timezone": "UTC",
 }
+# For a night on which traffic moves: a guard's slot, the slots of the cutover, and a walsender for each.
+_LOGICAL = {"wal_level": "logical", "max_replication_slots": "10", "max_wal_senders": "10"}
 _HBA = "local all postgres trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
 _HBA_BACKUP = f"host replication {BACKUP_ROLE} 127.0.0.1/32 scram-sha-256\n"
 
@@ -48,6 +50,8 @@ class Production:
     archive: str = ""
     """Where its WAL is archived, if it is."""
     backup_password: str = ""
+    new_port: int = 0
+    """Where a restored instance would serve; 0 on a night on which traffic does not move."""
 
     @property
     def layout(self) -> servers.Layout:
@@ -57,7 +61,9 @@ class Production:
         return servers.Layout(
             known or Binaries(directory, 0, "", "wheel"),
             *(Path(self.data), Path(self.sockets), self.port, "postgres", True),
-            _SETTINGS | (_archiving(self.archive) if self.archive else {}),
+            _SETTINGS
+            | (_archiving(self.archive) if self.archive else {})
+            | (_LOGICAL if self.new_port else {}),
         )
 
     @property
@@ -76,15 +82,19 @@ class Production:
         return self._url(BACKUP_ROLE, self.backup_password)
 
     def _url(self, role: str, password: str) -> str:
-        return f"postgresql://{role}:{password}@127.0.0.1:{self.port}/{DATABASE}?sslmode=disable"
+        return self.url_at(f"127.0.0.1:{self.port}", role, password)
+
+    def url_at(self, hosts: str, role: str = ROLE, password: str = "") -> str:
+        """Connection string to another place: `host:port`, or several of them with commas."""
+        return f"postgresql://{role}:{password or self.password}@{hosts}/{DATABASE}?sslmode=disable"
 
     def administer(self, database: str = "postgres") -> Session:
         """A session of the administrator, who set this server up on a calm day."""
         return open_session(self.layout.conninfo(database), "demo-setup")
 
-    def session(self) -> Session:
-        """A session of the application's role."""
-        return open_session(self.url, "demo-reckoning")
+    def session(self, port: int = 0) -> Session:
+        """A session of the application's role; `port` where a restored instance serves instead."""
+        return open_session(self.url_at(f"127.0.0.1:{port or self.port}"), "demo-reckoning")
 
 
 def _archiving(directory: str) -> dict[str, str]:
@@ -93,19 +103,22 @@ def _archiving(directory: str) -> dict[str, str]:
     return {"archive_mode": "on", "archive_command": f"test ! -f {to} && cp %p {to}"}
 
 
-def start(place: Place, *, archives: bool = False) -> Production:
-    """The server of the last demo, else a new one; running and reachable on 127.0.0.1."""
+def start(place: Place, *, archives: bool = False, moves: bool = False) -> Production:
+    """The server of the last demo, else a new one; running and reachable on 127.0.0.1.
+
+    `moves`: traffic can be moved away from it.
+    """
     record = control.read(place.root / "production.json")
     found = Production(**record) if record else None
     if found is None or not Path(found.data, "PG_VERSION").exists():
-        found = _make(place, archives=archives)
+        found = _make(place, archives=archives, moves=moves)
     servers.start(found.layout)
     return found
 
 
-def _make(place: Place, *, archives: bool) -> Production:
+def _make(place: Place, *, archives: bool, moves: bool) -> Production:
     binaries = servers.reachable(_binaries())
-    port, http_port = _free_ports(2)
+    port, http_port, new_port = free_ports(3)
     sockets = servers.private_directory("bk-demo-")
     data = _data_directory(place)
     made = Production(
@@ -117,6 +130,7 @@ def _make(place: Place, *, archives: bool) -> Production:
         password=secrets.token_urlsafe(18),
         archive=str(data.parent / "archive") if archives else "",
         backup_password=secrets.token_urlsafe(18) if archives else "",
+        new_port=new_port if moves else 0,
     )
     shutil.rmtree(made.data, ignore_errors=True)
     if archives:
@@ -155,7 +169,7 @@ def _data_directory(place: Place) -> Path:
     return Path("/var/tmp") / f"backout-demo-{name}" / "data"  # noqa: S108 - made for the service user, 0700
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """TCP ports below the ephemeral range, which collides now and then."""
     found: list[int] = []
     start = 21000 + secrets.randbelow(9000)
@@ -184,12 +198,22 @@ def fresh_database(production: Production) -> None:
             admin.execute(f"CREATE ROLE {ROLE} LOGIN")
         admin.execute(f"ALTER ROLE {ROLE} PASSWORD '{production.password}'")
         admin.execute(f"CREATE DATABASE {DATABASE}")
+        if production.new_port:
+            _let_traffic_move(admin)
     with production.administer(DATABASE) as admin:
         admin.execute(f"ALTER SCHEMA public OWNER TO {ROLE}")
         for schema in ("backout", "backout_kept"):  # the script that `backout doctor` prints, run once
             admin.execute(f"CREATE SCHEMA {schema} AUTHORIZATION {ROLE}")
         if production.archive:
             _make_backup_role(admin, production)
+
+
+def _let_traffic_move(admin: Session) -> None:
+    """What the page of restore and cutover asks for: the team owns its database (the fence is a limit of it,
+    the guard publishes in it), and its role may make slots and end sessions."""
+    admin.execute(f"ALTER DATABASE {DATABASE} OWNER TO {ROLE}")
+    admin.execute(f"ALTER ROLE {ROLE} REPLICATION")
+    admin.execute(f"GRANT pg_signal_backend TO {ROLE}")
 
 
 def _make_backup_role(admin: Session, production: Production) -> None:
@@ -200,6 +224,8 @@ def _make_backup_role(admin: Session, production: Production) -> None:
     admin.execute(f"ALTER ROLE {BACKUP_ROLE} PASSWORD '{production.backup_password}'")
     admin.execute(f"GRANT pg_read_all_data TO {BACKUP_ROLE}")
     admin.execute(f"GRANT EXECUTE ON FUNCTION pg_catalog.pg_switch_wal() TO {BACKUP_ROLE}")
+    if production.new_port:  # for the guard, whose slot and restore point this role makes
+        admin.execute(f"GRANT EXECUTE ON FUNCTION pg_catalog.pg_create_restore_point(text) TO {BACKUP_ROLE}")
 
 
 def forget_backups(production: Production) -> None:

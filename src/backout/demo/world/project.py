@@ -8,7 +8,8 @@ from pathlib import Path
 
 from backout.app.enrol import make_demo_key
 from backout.demo.place import Place
-from backout.demo.world import node
+from backout.demo.world import entrance, node
+from backout.demo.world.entrance import Entrance
 from backout.demo.world.production import Production, fresh_database
 
 OPERATOR = "mara.okafor"
@@ -32,7 +33,7 @@ node = "{node}"
 [target.{target}.snapshot]
 scope = "whole"
 
-{backups}{checks}
+{backups}{plan}
 [channels]
 file = "notices.txt"
 
@@ -74,6 +75,8 @@ class Team:
     """More words for the ETL."""
     archives: bool = False
     """Production archives its WAL, and a role of its own takes base backups."""
+    moves: bool = False
+    """The application's traffic can be moved to a restored instance."""
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -90,18 +93,24 @@ class Project:
     url: str
     team: Team
 
-    def deploy_bad_migration(self) -> str:
-        """The deploy of that night: the reviewed file arrives and the tool runs `up`; what the tool said."""
+    def bring_bad_migration(self) -> None:
+        """The reviewed file arrives."""
         name = f"{self.team.bad}.js"
         file = next(file for file in self.team.files if file.name == name)
         shutil.copyfile(file, self.directory / "migrations" / name)
+
+    def deploy_bad_migration(self) -> str:
+        """The deploy of that night: the reviewed file arrives and the tool runs `up`; what the tool said."""
+        self.bring_bad_migration()
         return node.migrate(self.directory, self.url, "up")
 
 
-def make(place: Place, production: Production, team: Team, checks: str) -> Project:
+def make(
+    place: Place, production: Production, team: Team, checks: str, way_in: Entrance | None = None
+) -> Project:
     """Everything that a team has before its bad night: a project, a database brought up to date, rows.
 
-    `checks` is the validation plan as TOML.
+    `checks` is the validation plan as TOML; `way_in` is the application's, where traffic can be moved.
     """
     directory = place.project
     shutil.rmtree(directory, ignore_errors=True)
@@ -115,7 +124,14 @@ def make(place: Place, production: Production, team: Team, checks: str) -> Proje
     _private(directory / "database-url", production.url)
     if team.archives:
         _private(directory / "backup-url", production.backup_url)
-    _configure(place, production, team, checks)
+    traffic = ""
+    if way_in is not None and way_in.lever:
+        traffic = entrance.settings(way_in, production, team.target)
+        _private(directory / "application-url", way_in.url)
+        if way_in.console_url:
+            _private(directory / "console-url", way_in.console_url)
+        node.write_script(directory / "migrate", directory)
+    _configure(place, production, team, traffic + checks)
     fresh_database(production)
     node.migrate(directory, production.url, "up")
     with production.session() as session:
@@ -123,7 +139,7 @@ def make(place: Place, production: Production, team: Team, checks: str) -> Proje
     return Project(directory, production.url, team)
 
 
-def _configure(place: Place, production: Production, team: Team, checks: str) -> None:
+def _configure(place: Place, production: Production, team: Team, plan: str) -> None:
     lines = [make_demo_key(place.people / name, name) for name in (SRE, OWNER)]
     (place.project / "allowed_signers").write_text("\n".join(lines) + "\n")
     text = _TOML.format(
@@ -134,7 +150,7 @@ def _configure(place: Place, production: Production, team: Team, checks: str) ->
         backups=_BACKUPS.format(target=team.target, store=production.store, archive=production.archive)
         if team.archives
         else "",
-        checks=checks,
+        plan=plan,
         sre=SRE,
         owner=OWNER,
     )

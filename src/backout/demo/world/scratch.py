@@ -19,6 +19,15 @@ def stop(place: Place) -> None:
                 servers.stop(layout_of(record), mode="fast")
 
 
+def start_serving(place: Place) -> None:
+    """Start the restored instances that serve: after a stop of the demo nobody else does."""
+    for scratch in _registries(place):
+        with scratch.lock():
+            for record in scratch.records():
+                if record.listens:
+                    servers.start(layout_of(record))
+
+
 def forget(place: Place) -> None:
     """Remove copies, snapshots and journal of the last demo: its incident is of a database that is gone.
 

@@ -6,6 +6,8 @@ with something that no copy and no counter of backout has touched.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from backout.demo.world import heroes
 from backout.demo.world.etl import RECORD_POWER
 from backout.demo.world.project import Team
@@ -50,6 +52,8 @@ SEASONS_TEAM = Team(
     ("records",),
     archives=True,
 )
+MOVING_TEAM = replace(SEASONS_TEAM, moves=True)
+"""The same, behind a way in that can be led to another server."""
 
 
 def checks(http_port: int) -> str:

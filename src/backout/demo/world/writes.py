@@ -42,6 +42,7 @@ _TABLES = {
     "retake": "hero_snapshots",
     "cheer": "cheers",
 }
+_REPEATABLE = ("visit", "motto", "correction", "retake")
 
 
 class Gone(Exception):
@@ -56,10 +57,14 @@ class Hand:
         self._random = random.Random(f"{client}-{time.time_ns()}")  # noqa: S311 - no secret
         self._seen = 0
         self._own: list[int] = []
+        self._again: Write | None = None
 
     def next(self, version: str) -> Write:
         """A snapshot mostly, sometimes a visit; the rest of what the version does, to rows of its own."""
         habits = _HABITS[version]
+        again, self._again = self._again, None
+        if again is not None and again.kind in habits:
+            return again
         kind = self._random.choices(list(habits), list(habits.values()))[0]
         if kind in ("visit", "motto"):
             return self._to_user(kind)
@@ -103,6 +108,12 @@ class Hand:
         """Remember an acknowledged snapshot, so that it can be written to later."""
         if write.kind == "snapshot":
             self._own = [*self._own[-_REMEMBERED:], write.key]
+
+    def doubted(self, write: Write) -> None:
+        """Its answer never came, so it may have happened. What sets a value is done once more, and the last
+        acknowledged value is known again; what makes a row is not: that would be two."""
+        if write.kind in _REPEATABLE:
+            self._again = write
 
     def gone(self, write: Write) -> None:
         """Forget a snapshot that is not there any more."""
