@@ -13,7 +13,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from backout.model.changes import lsn_of
+from backout.model.changes import Change, lsn_of
 from backout.model.fates import Fate, Fates, Reason
 from backout.phases.lost_writes.from_log import FromLog, States
 from backout.phases.lost_writes.log_map import log_tables
@@ -23,6 +23,7 @@ from backout.postgres.connect import open_session
 from backout.postgres.decoding.recognise import Signs
 from backout.postgres.decoding.stream import Source, Stream
 from backout.postgres.decoding.transactions import End
+from backout.postgres.repair import rights
 from backout.postgres.writes import memory, tables
 from backout.postgres.writes.apply import Applier, open_target
 from backout.postgres.writes.follow import Limits, follow
@@ -91,9 +92,9 @@ class World:
             target = open_target(dsn, "backout/test/3")
             parking = Parking(target.session, RUN, INCIDENT)
 
-            def park(change: object, why: Rejection) -> None:
-                parking(change, why)  # type: ignore[arg-type]
-                memory.recount(target.session, RUN)
+            def park(change: Change, why: Rejection) -> None:
+                parking(change, why)
+                memory.recount(target.session, RUN, translation.fate(change))
 
             source = Source(
                 self.server.dsn(self.live),
@@ -108,6 +109,16 @@ class World:
             follow(stream, applier, End(lsn=end), self.directory, limits=Limits(50, 0.2))
             return memory.fates(admin, RUN)
 
+    def orphans(self) -> tuple[str, ...]:
+        """Foreign keys of the target that some row breaks."""
+        with ExitStack() as stack:
+            before, migrated, target = (
+                stack.enter_context(self._state(name)) for name in (self.before, self.migrated, self.target)
+            )
+            mapped = log_tables(read_schema(before), read_schema(migrated)).values()
+            found = dict.fromkeys(line for one in mapped for line in rights.orphans(target, one.target))
+        return tuple(found)
+
     def _state(self, name: str):
         return open_session(self.server.layout.conninfo(name), "backout/test/4")
 
@@ -120,7 +131,7 @@ def world(
         run(server, live, setup)
         before = stack.enter_context(clone(server, live, "SELECT"))
         target = stack.enter_context(clone(server, live, "SELECT"))
-        migrated = stack.enter_context(clone(server, live, up))
+        migrated = stack.enter_context(clone(server, live, f"BEGIN; {up}; COMMIT"))
         slot = f"backout_{live}"
         with server.connect(live) as session:
             session.execute(f"CREATE PUBLICATION backout_r FOR {published}".encode())

@@ -57,8 +57,8 @@ class Shop:
 class Writers:
     """The application in a process of its own: a backout that shares its interpreter would slow it down."""
 
-    def __init__(self, shop: Shop) -> None:
-        command = [sys.executable, "-m", "tests.story.anew_writers", shop.pool.dsn()]
+    def __init__(self, shop: Shop, pause: float = 0.02) -> None:
+        command = [sys.executable, "-m", "tests.story.anew_writers", shop.pool.dsn(), str(pause)]
         self._process = subprocess.Popen(
             command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )

@@ -1,4 +1,7 @@
-"""Eight clients that write through the pooler until stdin ends, then print what they were told, as JSON."""
+"""Eight clients that write through the pooler until stdin ends, then print what they were told, as JSON.
+
+Arguments: the connection string, and the pause between two writes of one client in seconds.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +19,9 @@ SEED_USERS = 300
 class Writer(threading.Thread):
     """One client; it shares no row with another, so the last acknowledged value is known."""
 
-    def __init__(self, dsn: str, number: int, over: threading.Event) -> None:
+    def __init__(self, dsn: str, number: int, pause: float, over: threading.Event) -> None:
         super().__init__(daemon=True)
-        self._dsn, self._number, self._over = dsn, number, over
+        self._dsn, self._number, self._pause, self._over = dsn, number, pause, over
         self.issues: dict[int, tuple[str, int]] = {}
         self.users: dict[int, str] = {}
         self.times: list[float] = []
@@ -29,7 +32,7 @@ class Writer(threading.Thread):
             self._dsn, autocommit=True, prepare_threshold=None, connect_timeout=10
         ) as session:
             count = 0
-            while not self._over.wait(0.02):
+            while not self._over.wait(self._pause):
                 count += 1
                 try:
                     if self._write(session, count):
@@ -66,7 +69,7 @@ class Writer(threading.Thread):
 
 def main() -> None:
     over = threading.Event()
-    writers = [Writer(sys.argv[1], number, over) for number in range(CLIENTS)]
+    writers = [Writer(sys.argv[1], number, float(sys.argv[2]), over) for number in range(CLIENTS)]
     for writer in writers:
         writer.start()
     while not all(len(writer.issues) > 5 or writer.errors for writer in writers):

@@ -97,24 +97,23 @@ def stop(desk: Desk, target: str | None) -> CopyList:
     return replace(listing(desk, name), stopped=tuple(scratch.name for scratch in idle))
 
 
-def _made_for(desk: Desk, incident_id: str) -> tuple[frozenset[str], tuple[str, ...]]:
-    """The copies that an incident or exercise had made, and the restored clusters, by its journal."""
-    names, instances = set[str](), set[str]()
+def _made_for(desk: Desk, incident_id: str) -> frozenset[str]:
+    """The copies that an incident or exercise had made, by its journal."""
+    names = set[str]()
     for entry in desk.app.journal.read(incident_id):
         if entry.kind is EntryKind.FINISHED and entry.body.get("type") == "Proven":
             names.add(codec.load(Proven, entry.body).proof.copy)
         if entry.kind is EntryKind.FINISHED and entry.body.get("type") == "BeforeUp":
             before = codec.load(BeforeUp, entry.body)
             names |= {before.database, f"{before.database[:59]}_m", f"{before.database[:59]}_r"}
-            instances |= {before.before, before.after}
-    return frozenset(names), tuple(sorted(instances - {""}))
+    return frozenset(names)
 
 
 def destroy_of(desk: Desk, incident_id: str, target: str) -> tuple[str, ...]:
     """Destroy the copies and restored clusters of one incident; their names."""
     servers = desk.app.servers(target)
-    names, instances = _made_for(desk, incident_id)
-    found = _destroy_instances(desk, target, instances)
+    names = _made_for(desk, incident_id)
+    found = _destroy_instances(desk, target, incident_id)
     for scratch in servers.running():
         for copy in _on(servers, scratch):
             if copy.database in names:
@@ -123,14 +122,16 @@ def destroy_of(desk: Desk, incident_id: str, target: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _destroy_instances(desk: Desk, target: str, names: tuple[str, ...]) -> list[str]:
+def _destroy_instances(desk: Desk, target: str, incident_id: str) -> list[str]:
     """Restored clusters of the incident, also one that a killed command left half made; never one that
     serves: it is the production now."""
     backups = desk.app.world(target).backups
     if backups is None:
         return []
-    serving = {instance.name for instance in backups.instances() if instance.serving is not None}
-    gone = [name for name in names if name not in serving]
+    there = backups.instances()
+    serving = {instance.name for instance in there if instance.serving is not None}
+    names = {*(instance.name for instance in there), *backups.unfinished()}
+    gone = sorted(name for name in names - serving if name.rpartition("-")[0] == incident_id)
     for name in gone:
         backups.destroy(name)
     return gone
@@ -138,7 +139,7 @@ def _destroy_instances(desk: Desk, target: str, names: tuple[str, ...]) -> list[
 
 def give_up(desk: Desk, exercise_id: str, target: str) -> None:
     """An exercise that is over holds its copies no longer: whoever wants to may still look at them."""
-    servers, (names, _) = desk.app.servers(target), _made_for(desk, exercise_id)
+    servers, names = desk.app.servers(target), _made_for(desk, exercise_id)
     over = datetime.now(UTC) - timedelta(seconds=1)
     for scratch in servers.running():
         for copy in _on(servers, scratch):

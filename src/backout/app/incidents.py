@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from backout.app import lock
+from backout.app import closing, lock
 from backout.app.containment import holds, next_prefix
 from backout.app.desk import Desk
 from backout.app.results import Opened, Proposed, Ran, Verified
@@ -72,6 +72,7 @@ def propose(desk: Desk, incident_id: str) -> Proposed:
     """Go on to the proposals; a new round when this one already has one."""
     incident = desk.incident(incident_id)
     with lock.worker(desk.app.state, "propose", desk.actor):
+        _refuse_if_moved(desk, incident)
         if desk.result(incident.id, "strategy.propose", Proposals) is not None:
             _refuse_if_backed_out(desk, incident)
             desk.begin_round(incident.id, "propose was typed again")
@@ -83,6 +84,17 @@ def propose(desk: Desk, incident_id: str) -> Proposed:
         except Waiting:
             return proposed(desk, incident)
     raise AssertionError("a story without the word to go cannot have ended")
+
+
+def _refuse_if_moved(desk: Desk, incident: Incident) -> None:
+    """A new round reads the old side, and knows nothing of what an earlier one holds."""
+    if closing.left_behind(desk, incident.id) and closing.give_up(desk, incident):
+        raise Refused(
+            "traffic has moved to the new side already",
+            where=incident.target,
+            intact="everything; nothing was done",
+            next=f"backout resume {incident.id}",
+        )
 
 
 def _refuse_if_backed_out(desk: Desk, incident: Incident) -> None:

@@ -447,8 +447,10 @@ class Closed:
     incident: str
     reason: str
     destroyed: tuple[str, ...]
-    """Copies on scratch servers."""
+    """Copies on scratch servers, and restored instances."""
     next: str
+    serves: str = ""
+    """host:port/database of the restored instance that traffic was moved to: it stays."""
 
 
 @dataclass(frozen=True, slots=True)

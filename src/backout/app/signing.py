@@ -11,6 +11,7 @@ from pathlib import Path
 from backout.app.desk import Desk
 from backout.app.results import Approved
 from backout.errors import ConfigurationError, Refused, UnknownName, Waiting
+from backout.model.cutover import Warrant
 from backout.model.gate import Proposals
 from backout.model.incident import Incident
 from backout.model.people import Approval, Person, Role
@@ -255,6 +256,7 @@ def reject(desk: Desk, incident_id: str, person: str, reason: str) -> Approved:
     proposal = (
         choose(desk, incident, None) if desk.result(incident.id, "strategy.propose", Proposals) else None
     )
+    _refuse_once_held(desk, incident)
     desk.signal(incident.id, "rejection", {"person": person, "reason": reason})
     desk.begin_round(incident.id, f"rejected by {person}: {reason}")
     digest = codec.digest(proposal) if proposal else ""
@@ -271,6 +273,7 @@ def withdraw(desk: Desk, incident_id: str, person: str) -> Approved:
             intact="the approval",
             next=f"backout status {incident.id}",
         )
+    _refuse_once_held(desk, incident)
     if person not in {a.person for a in given(desk, incident.id)}:
         raise Refused(
             f"{person} has not approved this round",
@@ -281,6 +284,17 @@ def withdraw(desk: Desk, incident_id: str, person: str) -> Approved:
     desk.signal(incident.id, "withdrawal", {"person": person})
     desk.begin_round(incident.id, f"{person} withdrew")
     return Approved(incident.id, "", (), (), f"backout propose {incident.id}")
+
+
+def _refuse_once_held(desk: Desk, incident: Incident) -> None:
+    """A word alone cannot tell whether writes are still held, or have moved."""
+    if desk.result(incident.id, "cutover.warrant.1", Warrant) is not None:
+        raise Refused(
+            "a move of traffic has begun in this round",
+            where=incident.target,
+            intact="everything; the round goes on",
+            next=f"backout propose {incident.id}",
+        )
 
 
 def write_bundle(desk: Desk, incident_id: str, file: Path) -> None:

@@ -15,6 +15,7 @@ from backout.adapters.servers.local import LocalServers
 from backout.adapters.servers.named import NamedServer
 from backout.adapters.store.directory import DirectoryStore
 from backout.adapters.traffic import options as traffic_options
+from backout.errors import NeighbourUnreachable
 from backout.model.gate import Policy
 from backout.model.guard import GuardLimits
 from backout.model.people import Role
@@ -25,7 +26,7 @@ from backout.ports.backups import Backups, Surroundings
 from backout.ports.servers import Servers
 from backout.ports.traffic import Traffic
 from backout.ports.world import NewPlace, Session, World
-from backout.postgres.connect import open_session, place
+from backout.postgres.connect import fenced, open_session, place
 from backout.postgres.pooling import refuse_pooler
 from backout.settings import Dsn, Target
 
@@ -68,9 +69,17 @@ class TargetDatabases:
         path = f"target.{self.name}.dsn.{purpose if chosen else 'operate'}"
         text = settings.resolve_dsn(dsn, self.base, path).get_secret_value()
         if place(text) not in self._direct:
-            refuse_pooler(text, dsn.source)
-            self._direct.add(place(text))
+            self._require_direct(text, dsn.source)
         return text
+
+    def _require_direct(self, text: str, source: str) -> None:
+        try:
+            refuse_pooler(text, source)
+        except NeighbourUnreachable as refusal:
+            if not fenced(refusal):
+                raise
+            return  # who lifts the fence goes through another database of the cluster
+        self._direct.add(place(text))
 
 
 def world(application: Application, name: str) -> World:

@@ -24,10 +24,12 @@ def close(
     desk = at_desk(config, by)
     answer = end(desk, incident_or_only(desk, incident), reason)
     copies = ", ".join(answer.destroyed) or "none"
+    stays = f"\n  stays, it serves  {answer.serves}" if answer.serves else ""
     emit(
         answer,
         lambda _style: (
-            f"{answer.incident} closed: {answer.reason}\n  copies destroyed  {copies}\nnext: {answer.next}"
+            f"{answer.incident} closed: {answer.reason}\n  copies destroyed  {copies}{stays}\n"
+            f"next: {answer.next}"
         ),
         as_json=as_json,
     )

@@ -38,6 +38,7 @@ class Reason(StrEnum):
     COINCIDENT = "the application stored the value that the migration had stored"
     DELETED_BY_APPLICATION = "the application deleted a row that the migration had changed"
     DELETED_BY_BOTH = "deleted by the migration, then stored again with the same values"
+    NO_PARENT = "the row that it belongs to is not there: made by the migration, or parked itself"
     KEY_REUSED = "the key was used again after the migration deleted its row"
     MIGRATION_ROW_CHANGED = "the application changed a row that the migration made"
     NOT_CONVERTIBLE = "the value cannot be turned back into the old form"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from backout.model.check import Check
+from backout.model.check import Check, CheckState
 from backout.model.cutover import CutoverProof, Moved
 from backout.model.fates import Fates
 from backout.model.repair import RepairTable
@@ -23,6 +23,13 @@ class NewSide:
     """Position of that commit: every transaction from here on has to come from the log."""
     seconds: float
     """What the restore took."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoRestore:
+    """No restore is offered in this round."""
+
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,5 +147,11 @@ class RestoreDone:
 
     @property
     def checks(self) -> tuple[Check, ...]:
-        """The proof of the move, as checks of the verification."""
-        return (self.moved.canary, *self.proof.checks)
+        """The proof of the move, and what the writes broke, as checks of the verification."""
+        broken = "; ".join(self.carried.orphans[:3])
+        parents = Check(
+            "foreign keys",
+            CheckState.FAIL if broken else CheckState.PASS,
+            f"rows without a parent: {broken}" if broken else "every row has its parent",
+        )
+        return (self.moved.canary, *self.proof.checks, parents)

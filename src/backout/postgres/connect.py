@@ -98,6 +98,15 @@ def _notice_dead_client(session: Session) -> None:
             session.rollback()
 
 
+_TOO_MANY = "too many connections for database"
+_FULL = "the connection limit of the database keeps this role out"
+
+
+def fenced(refusal: BackoutError) -> bool:
+    """Whether a login failed because of the database's connection limit."""
+    return refusal.what.startswith(_FULL)
+
+
 def explain_refusal(error: psycopg.OperationalError, dsn: str) -> ConfigurationError | NeighbourUnreachable:
     """The error of a failed login in words that help, without the connection string."""
     text = str(error)
@@ -118,6 +127,14 @@ def explain_refusal(error: psycopg.OperationalError, dsn: str) -> ConfigurationE
                 intact="everything; no statement was sent",
                 next="correct the DSN, then: backout doctor",
             )
+    if _TOO_MANY in text:
+        return NeighbourUnreachable(
+            f"{_FULL}: {_last_line(text)}",
+            where=where,
+            intact="everything; no statement was sent",
+            next="look who set it: after a move of traffic this is the old server, and dsn.operate belongs to"
+            " the new one; then: backout doctor",
+        )
     return NeighbourUnreachable(
         f"the database does not answer: {_last_line(text)}",
         where=where,

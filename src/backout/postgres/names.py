@@ -37,6 +37,11 @@ def cutover(incident: str, number: int) -> str:
     return f"backout_{_plain(incident)}_{number}"[:50]
 
 
+def witness(incident: str, number: int) -> str:
+    """The slot of the witness, and of its publications the first."""
+    return f"{cutover(incident, number)}_w"
+
+
 def copy_database(incident: str, number: int) -> str:
     """Name of a database restored or cloned on a scratch server."""
     return f"backout_{_plain(incident)}_{number}"[:63]

@@ -67,6 +67,11 @@ def publish(session: Session, name: str) -> tuple[tuple[str, ...], tuple[str, ..
     return tuple(made), blind
 
 
+def publications_of(name: str) -> tuple[str, ...]:
+    """What `publish` may have made under this name."""
+    return (name, f"{name}_i")
+
+
 def _create_publication(session: Session, name: str, chosen: list[tuple[str, str]], operations: str) -> None:
     there = session.execute("SELECT 1 FROM pg_catalog.pg_publication WHERE pubname = %s", (name,)).fetchone()
     if there:

@@ -63,13 +63,13 @@ def back_out(run: Run, world: World, incident: Incident, held: tuple[str, ...] =
         whole = snapshot.whole_since(run, world, incident.opened_at)
         permit = gate.permit(run, world, incident, proposals, proven.snapshot, proven.proof, whole)
         lost_writes.ready(world, permit.proposal)
-        restore.ready(world, permit.proposal)
+        restore.ready(run, world, permit.proposal)
         return gate.clear(run, permit, snapshot.fresh(run, world))
 
     over = restore.settled(run, world, proposals)
     clearance = gate.cleared(run) if over or execution.begun(run) else allowed()
     if clearance.permit.proposal.restore is not None:
-        return _anew(run, world, incident, found, clearance, held)
+        return _anew(run, world, incident, found, clearance, held, over=over)
     lost_writes.before_the_down(run, world, found, clearance.permit.proposal)
     done = execution.carry_out(run, world, clearance, allowed)
     if done.outcome is not Outcome.BACKED_OUT:
@@ -84,11 +84,18 @@ def back_out(run: Run, world: World, incident: Incident, held: tuple[str, ...] =
 
 
 def _anew(
-    run: Run, world: World, incident: Incident, found: Triage, clearance: Clearance, held: tuple[str, ...]
+    run: Run,
+    world: World,
+    incident: Incident,
+    found: Triage,
+    clearance: Clearance,
+    held: tuple[str, ...],
+    *,
+    over: bool,
 ) -> Verification:
     """The end of the story where traffic moves to a restored instance."""
     proposal, role = clearance.permit.proposal, found.identity.role
-    done, moved = restore.carry_out(run, world, clearance, role)
+    done, moved = restore.carry_out(run, world, clearance, role, over=over)
     there = restore.new_side(world, proposal, role)
     checks = verification.verify(run, there, proposal, done, held, moved.checks)
     communication.resolution(run, incident, done, checks, None, moved)

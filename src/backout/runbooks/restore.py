@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from backout.errors import BackoutError
 from backout.model.execution import Execution
 from backout.model.gate import Clearance, Proposals
 from backout.model.plan import Proposal, Rehearsal
-from backout.model.restore import RestoreDone, RestorePlan
+from backout.model.restore import NewSide, NoRestore, RestoreDone, RestorePlan
 from backout.model.snapshot import BeforeUp
 from backout.model.triage import Triage
 from backout.phases.cutover import move
@@ -21,28 +22,56 @@ from backout.runbooks import guard as guards
 def rehearse(
     run: Run, world: World, found: Triage, down: Rehearsal | None, before: BeforeUp, copy: str
 ) -> tuple[Rehearsal | None, str]:
-    """The restore with every write since carried onto it, production untouched; or why there is none."""
+    """The restore with every write since carried onto it, production untouched; or why there is none.
+
+    Settled once a round: the guard and the log as a later command finds them change no proposal, and once
+    traffic has moved the fence keeps us away from them.
+    """
+    made, none = run.result(restore.REHEARSAL, Rehearsal), run.result(restore.NONE, NoRestore)
+    if made is None and none is None:
+        try:
+            made, why = _rehearse(run, world, found, down, before, copy), ""
+        except NotOffered as reason:
+            made, why = None, str(reason)
+        none = restore.none(run, why) if why else None
+    return made, none.why if none else ""
+
+
+class NotOffered(Exception):
+    """Why there is no restore; never seen outside."""
+
+
+def _rehearse(
+    run: Run, world: World, found: Triage, down: Rehearsal | None, before: BeforeUp, copy: str
+) -> Rehearsal:
     guard = world.guarded
     why = decide.why_not_here(
         found, backups=world.backups is not None, place=world.place is not None, guard=guard
     ) or decide.not_worth_it(down)
     if why or guard is None:
-        return None, why
+        raise NotOffered(why)
     health = guards.seen(world, guard, f"backout/{run.incident}/guard")
     why = decide.why_not_from(guard, before, health.checks)
     if why:
-        return None, why
+        raise NotOffered(why)
     log = decide.log_source(guard, before)
-    new = restore.make(run, world, found, before)
-    carried = carry.rehearse(run, world, log, before, new)
-    plan, ground = restore.plan(run, world, before, guard, log, new, carried)
-    return restore.record(run, world, found, down, plan, ground, copy), ""
+    try:
+        new = restore.make(run, world, found, before)
+        carried = carry.rehearse(run, world, log, before, new)
+        plan, ground = restore.plan(run, world, before, guard, log, new, carried)
+    except BackoutError as error:  # another strategy may do: the people decide
+        if run.stopping:
+            raise
+        raise NotOffered(f"the restore could not be rehearsed: {error.what}") from error
+    return restore.record(run, world, found, down, plan, ground, copy)
 
 
-def ready(world: World, proposal: Proposal) -> None:
-    """Before anything happens: what was rehearsed is still there."""
-    if proposal.restore is not None:
-        restore.alive(world, proposal.restore)
+def ready(run: Run, world: World, proposal: Proposal) -> None:
+    """Before anything happens: what was rehearsed is still there, and the log still holds every write."""
+    plan = proposal.restore
+    if plan is not None:
+        restore.alive(world, plan)
+        carry.readable(run, world, plan)
 
 
 def settled(run: Run, world: World, proposals: Proposals) -> bool:
@@ -59,14 +88,31 @@ def settled(run: Run, world: World, proposals: Proposals) -> bool:
     return left is not None and left.way == "forward"
 
 
-def carry_out(run: Run, world: World, clearance: Clearance, role: str) -> tuple[Execution, RestoreDone]:
+def give_up(run: Run, world: World, proposals: Proposals | None) -> bool:
+    """Before a round or an incident is left: settled, and unless traffic has moved nothing of ours waits for
+    the next hold. Whether traffic has moved."""
+    over = proposals is not None and settled(run, world, proposals)
+    if not over:
+        move.clear(run, world)
+    return over
+
+
+def retire(world: World, new: NewSide) -> None:
+    """A restored instance that traffic was never moved to takes no connections any more."""
+    restore.retire(world, new)
+
+
+def carry_out(
+    run: Run, world: World, clearance: Clearance, role: str, *, over: bool
+) -> tuple[Execution, RestoreDone]:
     """Open the restored instance, bring it up to date, move traffic, prove it. Each part looks before it
-    acts; what is missed before the switch leaves everything as it was. `role` is the tool's own."""
+    acts; what is missed before the switch leaves everything as it was. `role` is the tool's own; `over`:
+    traffic has moved, and the old side is fenced."""
     proposal = clearance.permit.proposal
     plan = _plan(proposal)
     serving = restore.serve(run, world, plan, role)
-    over = carry.idle if move.moved(run) is not None else carry.carrying
-    with over(run, world, plan) as drain, move.ground(run, world, plan, drain) as ground:
+    carrying = carry.idle if over else carry.carrying
+    with carrying(run, world, plan) as drain, move.ground(run, world, plan, drain) as ground:
         carry.catch_up(run, drain)
         moved, proof = move.cross(run, ground, plan.proof_seconds)
     carried = carry.final(run, world, plan)

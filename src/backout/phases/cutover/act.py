@@ -58,7 +58,7 @@ def enter(
             "; ".join(f"{check.name}: {check.detail}" for check in red[:3]),
             where=ground.target,
             intact="everything; no write was held",
-            next=red[0].mend or f"backout resume {run.incident}",
+            next=f"{red[0].mend}, then: backout resume {run.incident}".removeprefix(", then: "),
         )
     return found
 
@@ -101,15 +101,16 @@ def _prepare(run: Run, ground: Ground, opened: Sessions) -> Prepared:
             intact="everything; nothing was changed",
             next=f"find out who fenced it, then: {fence.limit_statement(database, -1)}",
         )
-    publications, blind = witness.publish(opened.old, f"{name}_w")
-    witness.make_slot(opened.old, f"{name}_w", _SLOT_SECONDS)
+    seen_by = names.witness(run.incident, run.round)
+    publications, blind = witness.publish(opened.old, seen_by)
+    witness.make_slot(opened.old, seen_by, _SLOT_SECONDS)
     way_back = f"{name}_back"
     blind += tuple(table for table in ground.way_back.prepare(way_back) if table not in blind)
     return Prepared(
         token=f"{run.incident}-{secrets.token_hex(4)}",
         database=database,
         limit_before=limit,
-        witness_slot=f"{name}_w",
+        witness_slot=seen_by,
         witness_publications=publications,
         way_back=way_back,
         target_is_fenced=fence.limit_of(opened.new, opened.new.info.dbname) == 0,
@@ -123,6 +124,8 @@ def _move(run: Run, ground: Ground, opened: Sessions, prepared: Prepared, attemp
         run.progress("traffic was moved by an earlier attempt; what was left of it is completed")
         ground.traffic.release(_RELEASE_SECONDS)
         return _after(ground, opened, prepared, f"{prepared.token}-{left.number}", None)
+    if left is not None:  # a slot that a dead process armed holds what was carried over since
+        _disarm_way_back(ground, prepared)
     number = left.number + 1 if left else 1
     token = f"{prepared.token}-{number}"
     with ExitStack() as stack:
@@ -210,14 +213,18 @@ def _disarm(hold: Crossing) -> None:
 def _went_back(ground: Ground, hold: Crossing, error: Exception) -> BackoutError:
     """Why nothing moved. The slot of the way back retains WAL for nobody now."""
     with contextlib.suppress(*failures.OF_SERVERS):
-        ground.way_back.drop(hold.prepared.way_back)
-        ground.way_back.prepare(hold.prepared.way_back)
+        _disarm_way_back(ground, hold.prepared)
     return Stopped(
         f"the cutover was given up: {failures.in_words(error)}",
         where=f"{ground.target}, after {hold.elapsed_ms():.0f} ms",
         intact="every write; the fence is open and traffic goes where it went before",
         next=f"backout resume {ground.incident}",
     )
+
+
+def _disarm_way_back(ground: Ground, prepared: Prepared) -> None:
+    ground.way_back.drop(prepared.way_back)
+    ground.way_back.prepare(prepared.way_back)
 
 
 def _after(ground: Ground, opened: Sessions, prepared: Prepared, token: str, hold: Crossing | None) -> Moved:

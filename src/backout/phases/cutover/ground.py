@@ -12,7 +12,7 @@ from backout.errors import NeighbourUnreachable, Refused
 from backout.model.cutover import CutoverBudget, Step
 from backout.ports.handover import Drain, WayBack
 from backout.ports.traffic import Address, Link, Traffic
-from backout.postgres.connect import Session, open_session, place
+from backout.postgres.connect import Session, fenced, open_session, place
 from backout.postgres.routing import make_writable
 
 Told = Callable[[Step, str, float], None]
@@ -31,6 +31,8 @@ class Logins:
     """The operator's role on the old side, in the application's database."""
     old_elsewhere: str = field(repr=False)
     """The same role in another database of that cluster: the limit of the fence locks out its own owner."""
+    old_second: str = field(default="", repr=False, kw_only=True)
+    """Another role of ours in the application's database: a superuser looks at the witness over a fence."""
     old_application: str = field(repr=False)
     """A login without superuser, direct to the old side; used only to try the fence."""
     new: str = field(repr=False)
@@ -96,13 +98,21 @@ def sessions(ground: Ground) -> Iterator[Sessions]:
     with ExitStack() as stack:
         fence = stack.enter_context(_open(ground.logins.old_elsewhere, name))
         new = stack.enter_context(_open(ground.logins.new, name))
-        old: Session | None = None
-        try:
-            old = stack.enter_context(_open(ground.logins.old, name))
-        except NeighbourUnreachable as refusal:
-            if "too many connections for database" not in refusal.what:
-                raise
+        logins = filter(None, (ground.logins.old, ground.logins.old_second))
+        found = (_unless_fenced(dsn, name) for dsn in logins)
+        old = next((session for session in found if session is not None), None)
+        if old is not None:
+            stack.enter_context(old)
         yield Sessions(name, old, fence, new)
+
+
+def _unless_fenced(dsn: str, name: str) -> Session | None:
+    try:
+        return _open(dsn, name)
+    except NeighbourUnreachable as refusal:
+        if not fenced(refusal):
+            raise
+        return None
 
 
 def _open(dsn: str, name: str) -> Session:

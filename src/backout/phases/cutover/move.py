@@ -7,17 +7,17 @@ from contextlib import closing, contextmanager, suppress
 from datetime import datetime
 
 from backout.errors import NeighbourUnreachable, Refused
-from backout.model.cutover import CutoverBudget, CutoverProof, Moved, Prepared
+from backout.model.cutover import CutoverBudget, CutoverProof, Moved, Prepared, Warrant
 from backout.model.restore import RestorePlan, WayBackState
 from backout.model.target import TargetIdentity
 from backout.phases.cutover import act, prove
 from backout.phases.cutover.facts import Leftover
 from backout.phases.cutover.ground import Ground, Logins, sessions
 from backout.ports.handover import Drain
-from backout.ports.run import Run, Standing
+from backout.ports.run import Run
 from backout.ports.traffic import Address
 from backout.ports.world import NewPlace, World
-from backout.postgres import fence, sides
+from backout.postgres import fence, names, sides, witness
 from backout.postgres.connect import open_session, with_address, with_database
 from backout.postgres.routing import make_writable
 from backout.postgres.stage import copy_dsn
@@ -36,6 +36,7 @@ def ground(run: Run, world: World, plan: RestorePlan, drain: Drain) -> Iterator[
     logins = Logins(
         old=old,
         old_elsewhere=with_database(old, elsewhere),
+        old_second=world.databases.snapshot_dsn(),
         old_application=place.application(),
         new=new,
         new_elsewhere=with_database(new, elsewhere),
@@ -143,8 +144,16 @@ def moved(run: Run) -> Moved | None:
 
 
 def begun(run: Run) -> bool:
-    """Whether a process died while it was moving traffic."""
-    return run.standing(act.STEP) is not Standing.NEW
+    """Whether a process may have left something held: it died in a hold, or could not undo it."""
+    return run.result("cutover.warrant.1", Warrant) is not None
+
+
+def clear(run: Run, world: World) -> None:
+    """Traffic does not move: the witnesses of this and earlier rounds are removed. Idempotent."""
+    with world.databases.operate(f"backout/{run.incident}/clear") as session:
+        for number in range(1, run.round + 1):
+            name = names.witness(run.incident, number)
+            witness.drop(session, name, witness.publications_of(name))
 
 
 def settle(run: Run, ground: Ground) -> Leftover | None:

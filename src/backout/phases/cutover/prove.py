@@ -33,13 +33,15 @@ def look(ground: Ground, opened: Sessions, prepared: Prepared, moved: Moved) -> 
     """One look. What the witness shows is not consumed, so a later look shows it again."""
     spare = (*opened.ours_on_old, *ground.drain.spare())
     inside = fence.inside(opened.fence, prepared.database, spare)
-    seen = witness.look(opened.old, prepared.witness_slot, prepared.witness_publications, moved.token, "")
+    seen = _witness(opened, prepared, moved)
     led = ground.traffic.read_back()
     wrong = canary(opened.new, ground.logins.canary, opened.name, _CANARY_SECONDS)
     elsewhere = [f"{one.who} leads to {one.now}" for one in led if one.now not in (None, ground.new)]
     unknown = [f"{one.who} cannot be known" for one in led if one.now is None]
     if seen is None:
-        unknown.append("the fence keeps this role from the witness")
+        unknown.append(
+            "the fence keeps our roles from the witness: nobody saw whether the old side was written"
+        )
     elif not seen.token_lsn:
         unknown.append("the witness has not seen the token")
     return CutoverProof(
@@ -51,6 +53,17 @@ def look(ground: Ground, opened: Sessions, prepared: Prepared, moved: Moved) -> 
     )
 
 
+def _witness(opened: Sessions, prepared: Prepared, moved: Moved) -> witness.Seen | None:
+    """None: a process that died had fenced it, and no role of ours gets over the fence."""
+    if opened.inside is None:
+        return None
+    return witness.look(opened.old, prepared.witness_slot, prepared.witness_publications, moved.token, "")
+
+
 def end(opened: Sessions, prepared: Prepared) -> None:
-    """The window is over: the witness is removed, so that its slot retains no WAL. Idempotent."""
-    witness.drop(opened.old, prepared.witness_slot, prepared.witness_publications)
+    """The window is over: the witness is removed, so that its slot retains no WAL. Its publications stay
+    where a fence keeps us from them. Idempotent."""
+    if opened.inside is None:
+        witness.drop(opened.fence, prepared.witness_slot, ())
+    else:
+        witness.drop(opened.old, prepared.witness_slot, prepared.witness_publications)

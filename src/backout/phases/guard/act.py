@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
-from backout.errors import Refused
+from backout.errors import NeighbourUnreachable, Refused
 from backout.model.guard import Dropped, Guard, GuardPlan, Identity, Reach, RestorePoint, StoredFile
 from backout.phases.guard import decide
 from backout.phases.guard.facts import Made, SlotMade, Stored
@@ -22,7 +23,7 @@ from backout.postgres.capture import identities, leftovers, origins, points, pub
 from backout.postgres.capture.leftovers import Stranger
 from backout.postgres.capture.patience import Patience, told
 from backout.postgres.catalog import digest, read_schema
-from backout.postgres.connect import open_session
+from backout.postgres.connect import fenced, open_session
 from backout.postgres.decoding.slot import arming_snapshot
 
 _STORED = "migrations"
@@ -167,18 +168,39 @@ def drop(run: Run, world: World, plan: GuardPlan, reason: str) -> Dropped:
 def _drop(run: Run, world: World, plan: GuardPlan, reason: str, attempt: Attempt) -> Dropped:
     removed: list[str] = []
     left: list[str] = []
-    with told(DROP), open_session(world.databases.snapshot_dsn(), attempt.name) as session:
+    with (
+        _over_the_fence(plan),
+        told(DROP),
+        open_session(world.databases.snapshot_dsn(), attempt.name) as session,
+    ):
         _same_or_refused(session, plan)
         # A statement of a process that died may still be at work on the server.
         end_own_sessions(session, f"backout/{plan.guard}/%")
         if plan.slot and slots.drop(session, plan.slot):
             removed.append(f"slot {plan.slot}")
-    with told(DROP), world.databases.operate(attempt.name) as session:
+    with _over_the_fence(plan), told(DROP), world.databases.operate(attempt.name) as session:
         end_own_sessions(session, f"backout/{plan.guard}/%")
         removed += _unpublish(run, world, session, plan.publications, plan.identities)
         for name in origins.ours(session, plan.origin_prefix):
             _drop_origin(session, name, removed, left)
     return Dropped(plan.guard, reason, tuple(removed), tuple(left))
+
+
+@contextmanager
+def _over_the_fence(plan: GuardPlan) -> Iterator[None]:
+    """Traffic was moved away from this server: its fence keeps our roles out of the database."""
+    try:
+        yield
+    except NeighbourUnreachable as error:
+        if not fenced(error):
+            raise
+        raise Refused(
+            f"the old database of {plan.target} is fenced since traffic was moved away from it",
+            where=error.where,
+            intact="everything; the guard is where it was, and its slot retains WAL there",
+            next="stop that server when nobody needs it any more; or free its WAL, connected to another"
+            f" database of it: SELECT pg_drop_replication_slot('{plan.slot}')",
+        ) from None
 
 
 def _unpublish(

@@ -12,7 +12,7 @@ from collections.abc import Set
 from dataclasses import dataclass, replace
 
 from backout.model.mapping import Mapping
-from backout.phases.lost_writes.log_map import LogTable, paired
+from backout.phases.lost_writes.log_map import LogTable, paired, told
 from backout.postgres.catalog import Schema, Table
 
 _SAME_TEXT = (frozenset({"smallint", "integer", "bigint"}), frozenset({"text", "character varying"}))
@@ -78,7 +78,7 @@ def _steady(table: Table, changed: Set[tuple[int, int]]) -> Table:
 
 
 def _back_table(source: Table, target: Table, emptied: Table | None) -> BackTable:
-    log = paired(target, source, _told(source))
+    log = paired(target, source, told(source))
     mappings = {column.name: column.mapping for column in log.target.columns}
     return BackTable(
         log.schema,
@@ -88,22 +88,10 @@ def _back_table(source: Table, target: Table, emptied: Table | None) -> BackTabl
         {theirs: ours for theirs, ours in log.names.items() if mappings[ours] is not Mapping.ADDED},
         frozenset(column.name for column in source.columns if column.generated),
         _other_type(log),
-        frozenset(column.name for column in target.columns if column.identity == "a"),
+        log.fixed,
         any(c.mapping is Mapping.DROPPED and c.needs_value for c in log.target.columns),
         (emptied.schema, emptied.name) if emptied is not None else None,
     )
-
-
-def _told(source: Table) -> frozenset[str] | None:
-    """The columns whose former values the log tells; None = all, or there are no updates in it."""
-    if source.replica_identity not in "di":
-        return None
-    names = {column.attnum: column.name for column in source.columns}
-    by_index = source.replica_identity == "i"
-    for index in source.indexes:
-        if index.identity if by_index else index.primary:
-            return frozenset(names[n] for n in index.key if n in names)
-    return None
 
 
 def _other_type(log: LogTable) -> frozenset[str]:

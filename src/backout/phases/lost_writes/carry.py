@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
+from backout.errors import Stopped
 from backout.model.changes import lsn_of, lsn_text
 from backout.model.repair import RepairTable
 from backout.model.restore import Carried, LogSource, NewSide, RestorePlan
@@ -19,6 +21,7 @@ from backout.ports.world import Session, World
 from backout.postgres.catalog import read_schema
 from backout.postgres.connect import open_session
 from backout.postgres.decoding.recognise import Signs
+from backout.postgres.decoding.slot import require_readable
 from backout.postgres.decoding.stream import Peek
 from backout.postgres.decoding.transactions import End
 from backout.postgres.repair import rights
@@ -30,6 +33,8 @@ from backout.postgres.writes.follow import follow
 _CLOSE_ENOUGH = 64 * 1024
 """Bytes of log that are carried well within the drain of the cutover."""
 _TELL_SECONDS = 2.0
+OUTRUN_SECONDS = 120.0
+"""How long the distance may stay the same before a person is asked."""
 
 
 def rehearse(run: Run, world: World, log: LogSource, before: BeforeUp, new: NewSide) -> Carried:
@@ -70,18 +75,72 @@ def idle(run: Run, world: World, plan: RestorePlan) -> Iterator[Following]:
     yield Following(*_way(world, plan.log, plan.new, (plan.before, plan.migrated), run.incident, name))
 
 
+def readable(run: Run, world: World, plan: RestorePlan) -> None:
+    """Before anything happens: the slot still has every write since what was carried. Raises `Refused` or
+    `UnknownName` when it has not."""
+    name = f"backout/{run.incident}/readable"
+    with open_session(copy_dsn(world, plan.new.database, plan.new.instance), name) as session:
+        progress = tables.read_progress(session, run.incident)
+    assert progress is not None, "the run was begun by the rehearsal"
+    with open_session(world.databases.snapshot_dsn(), name) as session:
+        log = plan.log
+        require_readable(session, log.slot, log.publications, progress.lsn, log.armed or None)
+
+
 def catch_up(run: Run, following: Following) -> None:
-    """Wait until the new side is close behind. Raises what ended the replay; Ctrl-C stops safely."""
-    told = 0.0
+    """Wait until the new side is close behind. Raises `Stopped` with what ended the replay, with the figures
+    of one that the application outruns, and for Ctrl-C."""
+    told, pace = 0.0, None
     while following.begun and (behind := following.behind()) > _CLOSE_ENOUGH:
         following.require_alive()
-        if run.stopping:
-            return
-        if time.monotonic() - told > _TELL_SECONDS:
-            run.progress(f"catching up: {behind:,} bytes of log to go")
-            told = time.monotonic()
+        now = time.monotonic()
+        pace = pace or Pace(now, behind)
+        if run.stopping or pace.outrun(now, behind):
+            raise _not_caught_up(run, pace.told(now, behind))
+        if now - told > _TELL_SECONDS:
+            run.progress(f"catching up: {pace.told(now, behind)}")
+            told = now
         time.sleep(0.05)
     following.near()
+
+
+@dataclass
+class Pace:
+    """Whether the distance gets smaller: bytes of log to go, on a monotonic clock."""
+
+    since: float
+    then: int
+    """What was to go at `since`."""
+
+    def outrun(self, now: float, behind: int) -> bool:
+        """Whether a whole period brought nothing; else the next one begins when this is over."""
+        if now - self.since < OUTRUN_SECONDS:
+            return False
+        if behind >= self.then:
+            return True
+        self.since, self.then = now, behind
+        return False
+
+    def told(self, now: float, behind: int) -> str:
+        """How far it is, and how fast that changes."""
+        seconds = now - self.since
+        if seconds < _TELL_SECONDS:
+            return f"{behind:,} bytes of log to go"
+        change = (behind - self.then) / seconds
+        word = "more" if change > 0 else "less"
+        return f"{behind:,} bytes of log to go, {abs(change):,.0f} a second {word} than {seconds:.0f} s ago"
+
+
+def _not_caught_up(run: Run, told: str) -> Stopped:
+    why = (
+        "asked to stop" if run.stopping else "the application writes faster than its writes are carried over"
+    )
+    return Stopped(
+        f"{why}: {told}",
+        where=run.incident,
+        intact="everything; no write was held, and what was carried stays carried",
+        next=f"backout resume {run.incident}",
+    )
 
 
 def final(run: Run, world: World, plan: RestorePlan) -> Carried:
@@ -95,7 +154,6 @@ def final(run: Run, world: World, plan: RestorePlan) -> Carried:
 def _way(
     world: World, log: LogSource, new: NewSide, states: tuple[str, str], incident: str, name: str
 ) -> tuple[Route, Translate]:
-    before, migrated = (copy_dsn(world, new.database, one) for one in states)
     route = Route(
         reads=world.databases.snapshot_dsn(),
         slot=log.slot,
@@ -110,7 +168,8 @@ def _way(
     signs = Signs(incidents=frozenset({log.guard}), xids=frozenset(int(xid) for xid in log.xids))
 
     def translate(session: Session, stack: ExitStack) -> FromLog:
-        two = States(*(stack.enter_context(open_session(dsn, name)) for dsn in (before, migrated)))
+        dsns = (copy_dsn(world, new.database, one) for one in states)
+        two = States(*(stack.enter_context(open_session(dsn, name)) for dsn in dsns))
         mapped = log_tables(read_schema(two.before), read_schema(two.migrated))
         return FromLog(incident, incident, mapped, two, signs, memory.load(session, incident))
 

@@ -9,13 +9,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
-from backout.errors import BackoutError, NeighbourUnreachable, Stopped
+from backout.errors import NeighbourUnreachable, Stopped
 from backout.model.changes import Change, Transaction, lsn_of
 from backout.model.check import Check, CheckState
+from backout.model.fates import Fate
 from backout.ports.handover import Lag
 from backout.ports.world import Session
+from backout.postgres import failures
 from backout.postgres.connect import open_session
 from backout.postgres.decoding.stream import Source, Stream
 from backout.postgres.decoding.transactions import Event
@@ -30,7 +32,8 @@ _FAR_SECONDS, _NEAR_SECONDS = 0.25, 0.02
 """Length of a window. Near the cutover its delay is part of the write pause."""
 _AGAIN_SECONDS = 0.5
 _BREAKS = 20
-"""Broken connections in a row after which following gives up; the next command goes on."""
+"""Broken connections in a row, with nothing carried between them, after which following gives up; the next
+command goes on."""
 _LAG_SECONDS = 1.0
 """How long one measure of the lag waits at most."""
 _POLL_SECONDS = 0.002
@@ -60,7 +63,15 @@ class Route:
         return replace(self, directory=directory)
 
 
-Translate = Callable[[Session, ExitStack], Translation]
+class Counting(Translation, Protocol):
+    """A translation that counts a fate for each change."""
+
+    def fate(self, change: Change) -> Fate:
+        """The one under which a change of the open window is counted, unless the target refuses it."""
+        ...
+
+
+Translate = Callable[[Session, ExitStack], Counting]
 """Makes the translation, given a session on the database that is written to; what it opens beside that is
 closed with the stack."""
 
@@ -86,7 +97,7 @@ def applying(
 
         def park(change: Change, why: Rejection) -> None:
             parking(change, why)
-            memory.recount(target.session, route.run)
+            memory.recount(target.session, route.run, translation.fate(change))
 
         applier = Applier(target.session, progress, translation, park, alive=stream.tend)
         stack.callback(applier.close)
@@ -103,7 +114,7 @@ def spill() -> Iterator[Path]:
 class Tokens:
     """A translation that also remembers which of our tokens have become durable on the target."""
 
-    def __init__(self, inner: Translation) -> None:
+    def __init__(self, inner: Counting) -> None:
         self._inner = inner
         self._open: set[str] = set()
         self.durable: set[str] = set()
@@ -114,6 +125,9 @@ class Tokens:
     def writes(self, transaction: Transaction) -> Iterable[Write]:
         self._open |= {marker.text for marker in transaction.markers if marker.transactional}
         return self._inner.writes(transaction)
+
+    def fate(self, change: Change) -> Fate:
+        return self._inner.fate(change)
 
     def rolled_back(self) -> None:
         # The window is repeated at once, by the same applier: its tokens stay what they are.
@@ -138,8 +152,8 @@ class _UntilStopped:
 class Following:
     """`ports.handover.Drain` over our own replay, in a thread of its own.
 
-    A broken connection is opened again, from what is durable by then. Any other error ends it; `checks` then
-    says why.
+    A broken connection is opened again, from what is durable by then. Any other error ends it; `checks` and
+    `require_alive` then say why.
     """
 
     def __init__(self, route: Route, translate: Translate) -> None:
@@ -232,13 +246,14 @@ class Following:
     def _run(self) -> None:
         breaks = 0
         while not self._stop.is_set() and breaks < _BREAKS:
+            before = self.lsn
             try:
                 self._once()
             except NeighbourUnreachable as error:
-                self._why, breaks = error.what, breaks + 1
+                self._why, breaks = error.what, breaks + 1 if self.lsn == before else 1
                 self._stop.wait(_AGAIN_SECONDS)
-            except BackoutError as error:
-                self._why = error.what
+            except Exception as error:  # noqa: BLE001 - a thread has nobody to raise to: who waits hears it
+                self._why = failures.in_words(error)
                 return
 
     def _once(self) -> None:
@@ -249,6 +264,6 @@ class Following:
     def _opened(self) -> AbstractContextManager[tuple[Stream, Applier]]:
         return applying(self._route, self._watched)
 
-    def _watched(self, session: Session, stack: ExitStack) -> Translation:
+    def _watched(self, session: Session, stack: ExitStack) -> Counting:
         self._tokens = Tokens(self._translate(session, stack))
         return self._tokens

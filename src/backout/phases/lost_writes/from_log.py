@@ -22,7 +22,7 @@ from backout.postgres.connect import Session
 from backout.postgres.decoding.recognise import Signs, recognise
 from backout.postgres.names import qualified
 from backout.postgres.parked import Entry
-from backout.postgres.repair import live
+from backout.postgres.repair import live, rights
 from backout.postgres.writes import memory
 from backout.postgres.writes.memory import Key, Known, Standing
 from backout.postgres.writes.statements import Write, delete_query, insert_query, truncate_query, update_query
@@ -52,6 +52,20 @@ class _Row:
     """After it; the same unless the application gave the row another key."""
     now: Row | None
     """Under the names of the old schema; None = deleted. Values that the log leaves out are missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Parent:
+    """A table that rows of another one belong to, and the columns there that say to which row."""
+
+    table: LogTable
+    columns: tuple[str, ...]
+    """Of the child, in the order of the parent's key; names of the old schema."""
+
+    def place(self, now: Row) -> _Place | None:
+        """The parent of this row; None when it has none, or the log leaves it out."""
+        key = tuple(now.get(name) for name in self.columns)
+        return None if None in key else (self.table.target.table, tuple(map(str, key)))
 
 
 _Place = tuple[str, Key]
@@ -96,6 +110,9 @@ class FromLog:
         self._durable = known
         self._former = _Former()
         self._open: dict[tuple[str, Key], Known] = {}
+        self._parents = _parents(states.before, tables)
+        self._fates = dict[tuple[int, int], Fate]()
+        """Of the changes of this window, where it is not the usual one; by commit and place in it."""
 
     def prepare(self, transactions: Sequence[Transaction]) -> None:
         """Look up the former states of all their rows at once: many small transactions, few questions."""
@@ -117,11 +134,22 @@ class FromLog:
     def rolled_back(self) -> None:
         """Forget what was learnt in this window."""
         self._open.clear()
+        self._fates.clear()
 
     def committed(self) -> None:
         """What was learnt is durable."""
         self._durable |= self._open
         self._open.clear()
+        self._fates.clear()
+
+    def fate(self, change: Change) -> Fate:
+        """The one under which a change of this window is counted, unless the target refuses it."""
+        return self._fates.get((change.commit_lsn, change.sequence), Fate.CARRIED)
+
+    def _count(self, change: Change, fate: Fate, fates: deque[Fate]) -> None:
+        fates.append(fate)
+        if fate is not Fate.CARRIED:
+            self._fates[change.commit_lsn, change.sequence] = fate
 
     def _some(self, changes: Sequence[Change], fates: deque[Fate]) -> Iterator[Write]:
         rows = [self._placed(change) for change in changes]
@@ -151,11 +179,10 @@ class FromLog:
         """The former states of the rows that these changes are about, a query a table and state."""
         self._former.trim()
         wanted: dict[str, tuple[LogTable, set[Key]]] = {}
-        for row in rows:
-            name = row.table.target.table
-            for key in (row.key, self._origin(row)):
-                if (name, key) not in self._former.rows:
-                    wanted.setdefault(name, (row.table, set()))[1].add(key)
+        for table, key in (place for row in rows for place in self._asked(row)):
+            name = table.target.table
+            if (name, key) not in self._former.rows:
+                wanted.setdefault(name, (table, set()))[1].add(key)
         for name, (table, keys) in wanted.items():
             listed = list(keys)
             old = live.read(self._states.before, _of_before(table), listed, live.Marks())
@@ -166,6 +193,15 @@ class FromLog:
                     before.values if before else None,
                     table.renamed(migrated.values) if migrated else None,
                 )
+
+    def _asked(self, row: _Row) -> Iterator[tuple[LogTable, Key]]:
+        """The rows whose former states decide about this change."""
+        for key in {row.key, row.new_key, self._origin(row)}:
+            yield row.table, key
+        for parent in self._parents.get(row.table.target.table, ()) if row.now is not None else ():
+            place = parent.place(row.now or {})
+            if place is not None:
+                yield parent.table, place[1]
 
     def _known(self, table: str, key: Key) -> Known | None:
         for place in ((table, key), (table, _WHOLE_TABLE)):
@@ -186,8 +222,7 @@ class FromLog:
         name = row.table.target.table
         known = self._known(name, row.key)
         if known is not None and known.standing is Standing.PARKED:
-            fates.append(Fate.PARKED)
-            yield from self._parked(row, Reason.KEY_REUSED)
+            yield from self._parked(row, Reason.KEY_REUSED, fates)
             return
         before, migrated = self._former.of((name, self._origin(row)))
         reborn = known is not None and known.standing is Standing.REBORN
@@ -225,15 +260,20 @@ class FromLog:
         columns = tuple(c for c in row.table.columns if c.name in now or c.mapping is ColumnMapping.DROPPED)
         judgement = judge(Triple(before, migrated, now, True, None), columns)
         if judgement.result is Result.STAY:
-            fates.append(Fate.PARKED)
             assert judgement.reason is not None
-            yield from self._parked(row, judgement.reason)
+            yield from self._parked(row, judgement.reason, fates)
             return
         values = {
             name: value
             for name, value in judgement.values.items()
             if name in now and (before is None or name in before)
         }
+        if row.new_key != row.key and self._is_taken(row):
+            yield from self._parked(row, Reason.KEY_REUSED, fates)
+            return
+        if self._is_orphan(row, now, before):
+            yield from self._parked(row, Reason.NO_PARENT, fates)
+            return
         yield from self._sent(row, values, before, migrated)
         yield from self._settled(row, judgement, before, migrated, fates)
 
@@ -250,6 +290,7 @@ class FromLog:
             moved = Known(Standing.MOVED, was) if before is not None else Known(Standing.REBORN)
             yield self._remember(row.table.target.table, row.key, Known(Standing.REBORN))
             yield self._remember(row.table.target.table, row.new_key, moved)
+        values = _changed(row, values, before)
         if values:
             query = update_query(schema, name, tuple(values), row.table.target.key)
             yield Write(query, (*values.values(), *row.key), 1, row.change)
@@ -264,18 +305,49 @@ class FromLog:
     ) -> Iterator[Write]:
         """Count the write, and show the row to people where a value has no place or was decided by rule."""
         fate = (judgement.fate if judgement is not None else None) or Fate.CARRIED
-        fates.append(fate)
+        self._count(row.change, fate, fates)
         if judgement is None:
             return
-        for shown, columns in ((Fate.ARCHIVED, judgement.archived), (Fate.LISTED, judgement.listed)):
+        for shown, columns, usual in (
+            (Fate.ARCHIVED, judgement.archived, Reason.NO_PLACE),
+            (Fate.LISTED, judgement.listed, Reason.BOTH_WROTE),
+            (Fate.PARKED, judgement.parked, Reason.NOT_CONVERTIBLE),
+        ):
             if columns:
-                reason = judgement.reason if shown is Fate.LISTED and judgement.reason else Reason.NO_PLACE
+                reason = judgement.reason if shown is fate and judgement.reason else usual
                 yield self._tell(row, shown, reason, columns, before, migrated)
 
-    def _parked(self, row: _Row, reason: Reason) -> Iterator[Write]:
+    def _is_taken(self, row: _Row) -> bool:
+        """Whether another row stands on the target under the key that this one gets: the migration had
+        deleted it, or it could not follow the application to another key itself."""
+        place = row.table.target.table, row.new_key
+        known = self._known(*place)
+        if known is not None:
+            return known.standing is Standing.PARKED
+        before, migrated = self._former.of(place)
+        return before is not None and migrated is None
+
+    def _is_orphan(self, row: _Row, now: Row, before: Row | None) -> bool:
+        """Whether the row would belong to one that the target does not have, or has as another one."""
+        for parent in self._parents.get(row.table.target.table, ()):
+            place = parent.place(now)
+            if place is None or (before is not None and parent.place(before) == place):
+                continue
+            known = self._known(*place)
+            before, migrated = self._former.of(place)
+            made_by_migration = known is None and before is None and migrated is not None
+            if made_by_migration or (known is not None and known.standing is Standing.PARKED):
+                return True
+        return False
+
+    def _parked(self, row: _Row, reason: Reason, fates: deque[Fate]) -> Iterator[Write]:
+        """The row waits for a person, and so does a later one under the key that it gave up: on the target
+        it still has it."""
         name = row.table.target.table
+        self._count(row.change, Fate.PARKED, fates)
         before, migrated = self._former.of((name, self._origin(row)))
-        yield self._remember(name, row.new_key, Known(Standing.PARKED))
+        for key in {row.key, row.new_key}:
+            yield self._remember(name, key, Known(Standing.PARKED))
         yield self._tell(row, Fate.PARKED, reason, (), before, migrated)
 
     def _tell(
@@ -296,15 +368,30 @@ class FromLog:
     def _without_place(self, change: RowChange, fates: deque[Fate]) -> Iterator[Write]:
         """A table that the migration made, or one whose rows have no key."""
         table = self._tables.get(change.relation.oid)
+        if table is not None and change.kind is ChangeKind.INSERT:
+            yield from self._added(change, table, fates)
+            return
         fate = Fate.ARCHIVED if table is None else Fate.PARKED
         reason = Reason.NO_PLACE if table is None else Reason.NO_KEY
-        fates.append(fate)
+        self._count(change, fate, fates)
         row = change.new_values() or change.old_values()
         key = [row[name] for name in change.relation.key if name in row]
         known = tuple(str(value) for value in key) or (f"{change.commit_lsn:X}#{change.sequence}",)
         name = qualified(change.relation.schema, change.relation.name)
         now = None if change.kind is ChangeKind.DELETE else row
         yield memory.tell(self._incident, Entry(fate, name, known, reason, "", (), None, None, now))
+
+    def _added(self, change: RowChange, table: LogTable, fates: deque[Fate]) -> Iterator[Write]:
+        """A new row of a table without a key: it needs none."""
+        place = (f"{change.commit_lsn:X}#{change.sequence}",)
+        row = _Row(change, table, place, place, table.renamed(change.new_values()))
+        judgement = judge(Triple(None, None, row.now, True, None), table.columns)
+        if judgement.result is Result.STAY:
+            self._count(change, Fate.PARKED, fates)
+            yield self._tell(row, Fate.PARKED, judgement.reason or Reason.NO_KEY, (), None, None)
+            return
+        yield from self._sent(row, dict(judgement.values), None, None)
+        yield from self._settled(row, judgement, None, None, fates)
 
     def _truncation(self, change: Truncation, fates: deque[Fate]) -> Iterator[Write]:
         """The application emptied tables: repeated in its place, and shown."""
@@ -314,10 +401,37 @@ class FromLog:
             yield self._remember(name, _WHOLE_TABLE, Known(Standing.REBORN))
             entry = Entry(Fate.LISTED, name, ("every row",), Reason.TRUNCATED, "", (), None, None, None)
             yield memory.tell(self._incident, entry)
+        self._count(change, Fate.LISTED if there else Fate.ARCHIVED, fates)
+        for relation in change.relations if not there else ():
+            name = qualified(relation.schema, relation.name)
+            entry = Entry(Fate.ARCHIVED, name, ("every row",), Reason.NO_PLACE, "", (), None, None, None)
+            yield memory.tell(self._incident, entry)
         if there:
-            fates.append(Fate.LISTED)
             parts = [_parts(table) for table in there]
             yield Write(truncate_query(parts, restart_identity=change.restart_identity), (), None, change)
+
+
+def _parents(before: Session, tables: Mapping[int, LogTable]) -> dict[str, tuple[_Parent, ...]]:
+    """By the name of the child in the old schema. Foreign keys to anything but the key by which rows are
+    known are left out: what they break is counted at the end."""
+    by_name = {table.target.table: table for table in tables.values()}
+    found: dict[str, tuple[_Parent, ...]] = {}
+    for name, child in by_name.items():
+        for key in rights.foreign_keys(before, child.target):
+            parent, ours = by_name.get(key.parent), {there: here for here, there in key.pairs}
+            if key.child == name and parent is not None and ours.keys() == set(parent.target.key):
+                made = _Parent(parent, tuple(ours[column] for column in parent.target.key))
+                found[name] = (*found.get(name, ()), made)
+    return found
+
+
+def _changed(row: _Row, values: Row, before: Row | None) -> dict[str, str | None]:
+    """Without the key of a row that keeps it, and the numbers that no UPDATE may set: the application cannot
+    have changed those, or it is refused and parked."""
+    still: dict[str, str | None] = dict(zip(row.table.target.key, row.key, strict=True))
+    for name in row.table.fixed - still.keys():
+        still[name] = (values if before is None else before).get(name)
+    return {name: value for name, value in values.items() if name not in still or value != still[name]}
 
 
 def _of_before(table: LogTable) -> RepairTable:

@@ -30,6 +30,8 @@ class LogTable:
     schema: str
     name: str
     """Of the old table, unquoted."""
+    fixed: frozenset[str] = frozenset()
+    """Columns of the old table that no UPDATE may set (identity ALWAYS)."""
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -49,12 +51,24 @@ def log_tables(before: Schema, migrated: Schema) -> Dictionary[int, LogTable]:
         if table.kind in "rp" and migrated.root_of(table) is table:
             old = before.by_oid.get(table.oid)
             if old is not None:
-                found[table.oid] = paired(old, table)
+                found[table.oid] = paired(old, table, told(table))
     return found
 
 
-def paired(old: Table, new: Table, told: frozenset[str] | None = None) -> LogTable:
-    """One table of the source (`new`) with its counterpart (`old`). `told`: the columns of the source among
+def told(source: Table) -> frozenset[str] | None:
+    """The columns whose former values the log tells; None = all, or there are no updates in it."""
+    if source.replica_identity not in "di":
+        return None
+    names = {column.attnum: column.name for column in source.columns}
+    by_index = source.replica_identity == "i"
+    for index in source.indexes:
+        if index.identity if by_index else index.primary:
+            return frozenset(names[n] for n in index.key if n in names)
+    return None
+
+
+def paired(old: Table, new: Table, known: frozenset[str] | None = None) -> LogTable:
+    """One table of the source (`new`) with its counterpart (`old`). `known`: the columns of the source among
     which the key must be; None = any."""
     pairs = schema_map.by_identity(_shapes(old), _shapes(new))
     target, source, names = [], [], {}
@@ -69,7 +83,7 @@ def paired(old: Table, new: Table, told: frozenset[str] | None = None) -> LogTab
             # To a reader of the migrated state every column that is there is an ordinary one.
             source.append(RepairColumn(pair.after.name, pair.after.type, Mapping.SAME))
     both = [(p.before.name, p.after.name) for p in pairs if p.before is not None and p.after is not None]
-    key = _key(old, {name for name, source_name in both if told is None or source_name in told})
+    key = _key(old, {name for name, source_name in both if known is None or source_name in known})
     back = {new_name: source_name for source_name, new_name in names.items()}
     return LogTable(
         RepairTable(old.qualified, key, tuple(target)),
@@ -77,6 +91,7 @@ def paired(old: Table, new: Table, told: frozenset[str] | None = None) -> LogTab
         names,
         old.schema,
         old.name,
+        frozenset(column.name for column in old.columns if column.identity == "a"),
     )
 
 

@@ -17,7 +17,7 @@ from backout.model.changes import Change
 from backout.model.fates import Fates
 from backout.model.restore import RestorePlan
 from backout.phases.lost_writes.back_map import back_tables
-from backout.phases.lost_writes.following import Following, Route, Tokens, spill
+from backout.phases.lost_writes.following import Counting, Following, Route, Tokens, spill
 from backout.phases.lost_writes.to_migrated import ToMigrated
 from backout.ports.run import Run
 from backout.ports.world import World
@@ -32,13 +32,13 @@ from backout.postgres.routing import make_writable
 from backout.postgres.stage import copy_dsn
 from backout.postgres.way_back import changed_since, publications
 from backout.postgres.writes import memory, tables
-from backout.postgres.writes.apply import Applier, Target, Translation, open_target
+from backout.postgres.writes.apply import Applier, Target, open_target
 from backout.postgres.writes.follow import Limits, follow
 from backout.postgres.writes.parking import Parking, Rejection
 from backout.postgres.writes.tables import Progress
 
 _LIMITS = Limits()
-Watch = Callable[[Translation], Translation]
+Watch = Callable[[Counting], Counting]
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,10 +193,10 @@ class FollowingBack(Following):
         with carriage(self._road, self._tokens_of) as opened:
             yield opened.stream, opened.applier
 
-    def _tokens_of(self, translation: Translation) -> Translation:
+    def _tokens_of(self, translation: Counting) -> Counting:
         self._tokens = Tokens(translation)
         return self._tokens
 
 
-def _no_translation(session: Session, stack: ExitStack) -> Translation:
+def _no_translation(session: Session, stack: ExitStack) -> Counting:
     raise AssertionError("the carriage makes its own")

@@ -11,7 +11,7 @@ from backout.model.cutover import CutoverBudget
 from backout.model.guard import Guard
 from backout.model.plan import Rehearsal
 from backout.model.recovery import Commit, Line, Lsn, TwinBefore
-from backout.model.restore import Carried, LogSource, NewSide, RestorePlan, Serving
+from backout.model.restore import Carried, LogSource, NewSide, NoRestore, RestorePlan, Serving
 from backout.model.snapshot import BeforeUp
 from backout.model.triage import Triage
 from backout.phases.restore import decide, gather
@@ -19,13 +19,21 @@ from backout.phases.restore.databases import NewDatabases
 from backout.phases.restore.facts import Ground
 from backout.ports.backups import Backups, Listening
 from backout.ports.run import Run
-from backout.ports.traffic import Traffic
+from backout.ports.traffic import Address, Traffic
 from backout.ports.world import NewPlace, World
 from backout.postgres import own_schema
 from backout.postgres.connect import open_session, with_database
 from backout.postgres.physical.serving_source import read_source
 from backout.postgres.routing import make_writable
 from backout.postgres.stage import copy_dsn
+
+REHEARSAL = "rehearsal.B"
+NONE = "restore.none"
+
+
+def instance_of(incident: str) -> str:
+    """Name of the instance that may become the new server; one for an incident, in every round."""
+    return f"{incident}-new"
 
 
 def make(run: Run, world: World, found: Triage, before: BeforeUp) -> NewSide:
@@ -36,7 +44,7 @@ def make(run: Run, world: World, found: Triage, before: BeforeUp) -> NewSide:
         xid, lsn = before.commits[0]
         line = Line(found.identity.target.system_identifier, before.timeline)
         target = TwinBefore(line, Commit(int(xid), Lsn.parse(lsn)))
-        name = f"{run.incident}-new"
+        name = instance_of(run.incident)
         run.progress("restoring a new instance to just before the migration")
         made = _backups(world).restore_new(target, name)
         return decide.new_side(before, made.name, made.backup, round(time.monotonic() - begun, 1))
@@ -87,10 +95,15 @@ def record(
     migrator = world.migrator
     base = decide.bare(copy, migrator.version(), migrator.environment_digest())
     return run.step(
-        "rehearsal.B",
+        REHEARSAL,
         Rehearsal,
         lambda _: decide.rehearsed(down, made, ground, found.offending[-1], base),
     )
+
+
+def none(run: Run, why: str) -> NoRestore:
+    """Record that no restore is offered."""
+    return run.step(NONE, NoRestore, lambda _: NoRestore(why))
 
 
 def serve(run: Run, world: World, chosen: RestorePlan, role: str) -> Serving:
@@ -116,6 +129,31 @@ def serve(run: Run, world: World, chosen: RestorePlan, role: str) -> Serving:
         return Serving(chosen.address, serving.notes, serving.start_command)
 
     return run.step("restore.serving", Serving, lambda attempt: act(attempt.name))
+
+
+def retire(world: World, new: NewSide) -> None:
+    """Isolate it again when it was opened. Raises `Refused` when the lever leads to it: a person moved
+    traffic, and it is the production now."""
+    backups = world.backups
+    if backups is None or not any(i.name == new.instance and i.serving for i in backups.instances()):
+        return
+    if world.place is not None:
+        _require_not_led_to(world, world.place, new)
+    backups.retire(new.instance)
+
+
+def _require_not_led_to(world: World, place: NewPlace, new: NewSide) -> None:
+    there = Address(place.host, place.port, new.database)
+    dsn = with_database(copy_dsn(world, new.database, new.instance), "postgres")
+    with closing(place.traffic(new.database, dsn)) as lever:
+        led = [one.who for one in lever.read_back() if one.now == there]
+    if led:
+        raise Refused(
+            f"{led[0]} leads to the restored instance {new.instance}",
+            where=str(there),
+            intact="everything; the instance serves on, and the incident stays open",
+            next="lead it away from there, then: backout close",
+        )
 
 
 def alive(world: World, chosen: RestorePlan) -> None:

@@ -143,6 +143,8 @@ class Stream:
         ).format(sql.Identifier(source.slot), sql.SQL(lsn_text(source.progress)), sql.Literal(names))
         result = self._session.pgconn.exec_(command.as_bytes(self._session))
         if result.status != pq.ExecStatus.COPY_BOTH:
+            if isinstance(error := psycopg.errors.error_from_result(result), psycopg.errors.ObjectInUse):
+                raise self._lost(error)  # a reader that died: its server process has not noticed yet
             raise cannot_read(source.slot, result.get_error_message(), place(source.dsn))
         moved = read_slot(looking, source.slot)
         if moved.confirmed_flush > source.progress:

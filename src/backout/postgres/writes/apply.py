@@ -25,13 +25,14 @@ from backout.postgres.writes.statements import Write
 from backout.postgres.writes.tables import Progress, move_progress
 
 # What a row can bring upon itself: duplicates, checks, missing partitions, values that cannot be read as
-# the target's type, an exception of a trigger, TRUNCATE of what is referenced. Everything else is about
-# the whole target and ends the run.
+# the target's type, an exception of a trigger, TRUNCATE of what is referenced, another number for an identity
+# that is ALWAYS generated. Everything else is about the whole target and ends the run.
 PARKABLE = (
     psycopg.IntegrityError,
     psycopg.DataError,
     psycopg.errors.RaiseException,
     psycopg.errors.FeatureNotSupported,
+    psycopg.errors.GeneratedAlways,
 )
 _PIECE = 512
 
