@@ -14,6 +14,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from backout.phases.cutover import decide
 from backout.testing.servers import available_majors, free_port
 from tests.cutover.sides import CLERK, SECRET, Pooler, Sides, pooler
 from tests.physical.world import Production, production
@@ -49,9 +50,29 @@ class Shop:
         """As the application does: through the pooler."""
         return psycopg.connect(self.pool.dsn(), autocommit=True, prepare_threshold=None, connect_timeout=10)
 
+    def migrate(self) -> None:
+        """The bad migration, again when it met the application's locks the other way round."""
+        for _ in range(10):
+            try:
+                return self.made.applied("20240201000000", BAD)
+            except psycopg.errors.DeadlockDetected:
+                continue
+        raise AssertionError("the migration does not get through")
+
     def on_new(self) -> psycopg.Connection:
         dsn = f"postgresql://{CLERK}:{SECRET}@127.0.0.1:{self.port}/{self.made.database}"
         return psycopg.connect(dsn, autocommit=True)
+
+
+_started: list[subprocess.Popen[str]] = []
+
+
+def _end_writers() -> None:
+    """End what a failed test has left."""
+    for process in _started:
+        process.kill()
+        process.communicate()
+    _started.clear()
 
 
 class Writers:
@@ -62,6 +83,7 @@ class Writers:
         self._process = subprocess.Popen(
             command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
+        _started.append(self._process)
         assert self._process.stdout is not None
         assert self._process.stdout.readline() == "writing\n"
 
@@ -92,12 +114,18 @@ def shop(major: int, root: Path, monkeypatch: pytest.MonkeyPatch, *, proof: str 
     if major not in available_majors():
         pytest.skip(f"PostgreSQL {major} is not on this machine")
     with production(major, LOGICAL) as prod, world(prod.server, root, monkeypatch) as made:
+        # Beside other test processes nobody is close behind for five seconds; that gate has tests of its own.
+        monkeypatch.setattr(decide, "LAG_SECONDS", 5.0)
+        monkeypatch.setattr(decide, "LAG_BYTES", 1 << 30)
         _roles(prod, made)
         sides = Sides(prod.server, prod.server, made.database, "")
         with pooler(sides) as pool:
             made_shop = Shop(made, prod, pool, free_port())
             _project(made_shop, monkeypatch, proof)
-            yield made_shop
+            try:
+                yield made_shop
+            finally:
+                _end_writers()
 
 
 def _roles(prod: Production, made: World) -> None:

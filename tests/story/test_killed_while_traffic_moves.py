@@ -26,7 +26,7 @@ from backout.model.gate import Proposals
 from backout.model.journal import Entry, EntryKind
 from backout.model.plan import Proposal
 from backout.model.restore import RestoreDone, RestorePlan
-from tests.story.anew import BAD, ROOT, Shop, Writers, shop
+from tests.story.anew import ROOT, Shop, Writers, shop
 from tests.story.test_restore_and_cut_over import armed, nothing_is_lost, propose
 
 NO_WATCH = ("--watch", "0")
@@ -91,7 +91,7 @@ def begun(made: Shop, capsys: pytest.CaptureFixture[str]) -> Story:
     """The migration has run, the application writes on, an incident is open."""
     armed(made.made, capsys)
     writers = Writers(made, pause=0.1)  # what is tried here are deaths: each command has to catch up again
-    made.made.applied("20240201000000", BAD)
+    made.migrate()
     time.sleep(1)
     return Story(made, made.made.open(), writers)
 

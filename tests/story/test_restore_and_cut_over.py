@@ -15,7 +15,7 @@ from backout.app import incidents
 from backout.app.results import Ran
 from backout.errors import BackoutError
 from backout.model.plan import Option, Proposal, Strategy, Verdict
-from tests.story.anew import BAD, Ledger, Shop, Writers, shop
+from tests.story.anew import Ledger, Shop, Writers, shop
 from tests.story.harness import World
 
 
@@ -58,7 +58,7 @@ def test_traffic_moves_to_the_restored_state_and_no_write_is_lost(guarded: Shop,
     made = guarded.made
     armed(made, capsys)
     writers = Writers(guarded)
-    made.applied("20240201000000", BAD)
+    guarded.migrate()
     time.sleep(1)
     incident = made.open()
     _, of_b = propose(made, incident)
@@ -78,10 +78,36 @@ def test_traffic_moves_to_the_restored_state_and_no_write_is_lost(guarded: Shop,
 
 
 @pytest.mark.parametrize("guarded", [18], ids=["pg18"], indirect=True)
+def test_without_a_guard_the_states_are_merged_and_a_slot_carries_the_rest(guarded: Shop, capsys):
+    made = guarded.made
+    assert made.cli(capsys, "backup", "take")[0] == 0
+    writers = Writers(guarded)
+    guarded.migrate()
+    time.sleep(1)
+    incident = made.open()
+    _, of_b = propose(made, incident)
+    assert of_b.restore is not None and not of_b.restore.log.guard
+    assert of_b.restore.forecast.fates.carried > 10
+    with made.connect() as session:
+        count = "SELECT count(*) FROM pg_replication_slots"
+        assert session.execute(count).fetchone() == (0,), "before the gate nothing is made on production"
+    made.approve(incident, strategy="B", accepts=of_b.accept_by_name)
+    ran = run(made, incident)
+    time.sleep(1)
+    ledger = writers.stop()
+    assert ledger.errors == []
+    assert ran.anew is not None and ran.anew.proof.complete, ran.anew
+    assert ran.anew.carried.fates.parked == 0
+    nothing_is_lost(guarded, ledger)
+    with guarded.prod.connect() as admin:
+        assert admin.execute(count).fetchone() == (0,), "and nothing is left there"
+
+
+@pytest.mark.parametrize("guarded", [18], ids=["pg18"], indirect=True)
 def test_the_way_back_brings_everything_written_since_to_the_old_side(guarded: Shop, capsys):
     made = guarded.made
     armed(made, capsys)
-    made.applied("20240201000000", BAD)
+    guarded.migrate()
     incident = made.open()
     _, of_b = propose(made, incident)
     made.approve(incident, strategy="B", accepts=of_b.accept_by_name)
@@ -121,7 +147,7 @@ def test_the_way_back_is_given_up_by_word_or_when_its_time_is_over(tmp_path, mon
         config = made.root / "backout.toml"
         config.write_text(config.read_text().replace('proof = "2s"', 'proof = "1s"\nway_back = "8s"'))
         armed(made, capsys)
-        made.applied("20240201000000", BAD)
+        guarded.migrate()
         incident = made.open()
         _, of_b = propose(made, incident)
         made.approve(incident, strategy="B", accepts=of_b.accept_by_name)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from backout.app import closing, lock
+from backout.app.aftermath import executed_proposal, went_back, world_after
 from backout.app.containment import holds, next_prefix
 from backout.app.desk import Desk
 from backout.app.results import Opened, Proposed, Ran, Verified
@@ -18,16 +19,14 @@ from backout.model.incident import Incident
 from backout.model.journal import EntryKind
 from backout.model.plan import Proposal, Rehearsal, Strategy
 from backout.model.repair import RepairDone
-from backout.model.restore import RestoreDone, WentBack
+from backout.model.restore import RestoreDone
 from backout.model.triage import Triage
 from backout.phases.execution.hold import behind_the_down
 from backout.phases.snapshot.facts import Proven
 from backout.phases.strategy import candidates
-from backout.ports.world import World
 from backout.records import codec
 from backout.render.screens.propose import next_command
 from backout.runbooks.back_out import back_out
-from backout.runbooks.restore import new_side
 from backout.runbooks.watch import verify_again, watch
 
 PRODUCTION_WATCH_SECONDS = 30 * 60.0
@@ -250,30 +249,6 @@ def verify(desk: Desk, incident_id: str, watch_seconds: float) -> Verified:
         checks = verify_again(story, world, executed_proposal(desk, incident.id, done), done, held)
         watched = _watch(desk, incident, done, watch_seconds)
     return Verified(incident.id, checks, watched, _after(incident.id, done, checks))
-
-
-def world_after(desk: Desk, incident: Incident, done: Execution) -> World:
-    """The target after the back-out: after a move of traffic that is its new side."""
-    world = desk.app.world(incident.target)
-    proposal = executed_proposal(desk, incident.id, done)
-    if proposal.restore is None or went_back(desk, incident.id) is not None:
-        return world
-    found = desk.need(incident.id, "triage.find", Triage)
-    return new_side(world, proposal, found.identity.role)
-
-
-def went_back(desk: Desk, incident_id: str) -> WentBack | None:
-    """The newest return of traffic to the old side, when there was one."""
-    entries = desk.app.journal.read(incident_id)
-    ends = (e for e in reversed(entries) if e.kind is EntryKind.FINISHED and e.body.get("type") == "WentBack")
-    found = next(ends, None)
-    return codec.load(WentBack, found.body) if found is not None else None
-
-
-def executed_proposal(desk: Desk, incident_id: str, done: Execution) -> Proposal:
-    """The proposal that was carried out."""
-    proposals = desk.need(incident_id, "strategy.propose", Proposals).proposals
-    return next(p for p in proposals if p.strategy.value == done.strategy)
 
 
 def _watch(desk: Desk, incident: Incident, done: Execution, seconds: float) -> Watch | None:

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from backout.app import lock
+from backout.app.aftermath import executed_proposal, world_after
 from backout.app.containment import next_prefix
 from backout.app.desk import Desk
-from backout.app.incidents import executed_proposal, world_after
 from backout.app.results import ParkedDone, ParkedList, ParkedRow, ParkedShown
 from backout.app.signing import How, one_signature
 from backout.errors import ConfigurationError, Refused

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from backout.app import lock
+from backout.app.aftermath import executed_proposal, went_back
 from backout.app.containment import next_prefix
 from backout.app.desk import Desk
-from backout.app.incidents import executed_proposal, went_back
 from backout.app.results import WayBackAnswer, WayBackUsed
 from backout.app.signing import How, one_signature
 from backout.errors import BackoutError, Busy, Refused

@@ -42,6 +42,11 @@ def witness(incident: str, number: int) -> str:
     return f"{cutover(incident, number)}_w"
 
 
+def states_slot(incident: str, number: int) -> str:
+    """The slot that carries on where states were merged, and of its publications the first."""
+    return f"{cutover(incident, number)}_s"
+
+
 def copy_database(incident: str, number: int) -> str:
     """Name of a database restored or cloned on a scratch server."""
     return f"backout_{_plain(incident)}_{number}"[:63]

@@ -6,12 +6,12 @@ from backout.errors import BackoutError
 from backout.model.execution import Execution
 from backout.model.gate import Clearance, Proposals
 from backout.model.plan import Proposal, Rehearsal
-from backout.model.restore import NewSide, NoRestore, RestoreDone, RestorePlan
+from backout.model.restore import LogSource, NewSide, NoRestore, RestoreDone, RestorePlan
 from backout.model.snapshot import BeforeUp
 from backout.model.triage import Triage
 from backout.phases.cutover import move
 from backout.phases.execution import act as execution
-from backout.phases.lost_writes import carry
+from backout.phases.lost_writes import carry, merge_states
 from backout.phases.restore import act as restore
 from backout.phases.restore import decide
 from backout.ports.run import Run
@@ -44,26 +44,40 @@ class NotOffered(Exception):
 def _rehearse(
     run: Run, world: World, found: Triage, down: Rehearsal | None, before: BeforeUp, copy: str
 ) -> Rehearsal:
-    guard = world.guarded
-    why = decide.why_not_here(
-        found, backups=world.backups is not None, place=world.place is not None, guard=guard
-    ) or decide.not_worth_it(down)
-    if why or guard is None:
-        raise NotOffered(why)
-    health = guards.seen(world, guard, f"backout/{run.incident}/guard")
-    why = decide.why_not_from(guard, before, health.checks)
+    why = (
+        decide.why_not_here(found, backups=world.backups is not None, place=world.place is not None)
+        or decide.not_worth_it(down)
+        or decide.why_not_between(before)
+    )
     if why:
         raise NotOffered(why)
-    log = decide.log_source(guard, before)
     try:
-        new = restore.make(run, world, found, before)
-        carried = carry.rehearse(run, world, log, before, new)
-        plan, ground = restore.plan(run, world, before, guard, log, new, carried)
+        log, uncovered = _log(run, world, found, before)
+        merged = not log.guard and run.earlier("lost_writes.states", merge_states.Merged) is not None
+        new = restore.make(run, world, found, before, again=merged)
+        source = carry if log.guard else merge_states
+        carried = source.rehearse(run, world, log, before, new)
+        plan, ground = restore.plan(run, world, before, uncovered, log, new, carried)
     except BackoutError as error:  # another strategy may do: the people decide
         if run.stopping:
             raise
         raise NotOffered(f"the restore could not be rehearsed: {error.what}") from error
     return restore.record(run, world, found, down, plan, ground, copy)
+
+
+def _log(run: Run, world: World, found: Triage, before: BeforeUp) -> tuple[LogSource, tuple[str, ...]]:
+    """Where the writes come from: a guard's log, else the states themselves; with what it does not cover."""
+    name, guard = f"backout/{run.incident}/guard", world.guarded
+    why = "no guard was armed before the migration"
+    if guard is not None:
+        why = decide.why_not_from(guard, found, before, guards.seen(world, guard, name).checks)
+        if not why:
+            return decide.log_source(guard, before), decide.uncovered(guard)
+        run.progress(f"not from the log: {why}")
+    missing = restore.why_no_slot(world, name)
+    if missing:
+        raise NotOffered(f"{why}, and {missing}")
+    return restore.states_source(run, before), merge_states.uncompared(world, before, name)
 
 
 def ready(run: Run, world: World, proposal: Proposal) -> None:
@@ -111,10 +125,13 @@ def carry_out(
     proposal = clearance.permit.proposal
     plan = _plan(proposal)
     serving = restore.serve(run, world, plan, role)
+    if not plan.log.guard:
+        plan = merge_states.merge(run, world, plan)
     carrying = carry.idle if over else carry.carrying
     with carrying(run, world, plan) as drain, move.ground(run, world, plan, drain) as ground:
         carry.catch_up(run, drain)
-        moved, proof = move.cross(run, ground, plan.proof_seconds)
+        own_slot = "" if plan.log.guard else plan.log.slot
+        moved, proof = move.cross(run, ground, plan.proof_seconds, own_slot)
     carried = carry.final(run, world, plan)
     done = run.step("restore.done", RestoreDone, lambda _: RestoreDone(carried, moved, proof, serving))
     return execution.moved(run, world, proposal, moved), done

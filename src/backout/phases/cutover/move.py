@@ -149,11 +149,13 @@ def begun(run: Run) -> bool:
 
 
 def clear(run: Run, world: World) -> None:
-    """Traffic does not move: the witnesses of this and earlier rounds are removed. Idempotent."""
+    """Traffic does not move: the slots of this and earlier rounds are removed. Idempotent."""
     with world.databases.operate(f"backout/{run.incident}/clear") as session:
         for number in range(1, run.round + 1):
             name = names.witness(run.incident, number)
             witness.drop(session, name, witness.publications_of(name))
+            slot = names.states_slot(run.incident, number)
+            witness.drop(session, slot, witness.publications_of(slot))
 
 
 def settle(run: Run, ground: Ground) -> Leftover | None:
@@ -162,8 +164,9 @@ def settle(run: Run, ground: Ground) -> Leftover | None:
     return act.settle_leftovers(run, ground, prepared) if prepared is not None else None
 
 
-def cross(run: Run, ground: Ground, window: float) -> tuple[Moved, CutoverProof]:
-    """Made ready, entered, moved, proved. Raises `Refused` or `Stopped` when nothing was moved."""
+def cross(run: Run, ground: Ground, window: float, slot: str = "") -> tuple[Moved, CutoverProof]:
+    """Made ready, entered, moved, proved. Raises `Refused` or `Stopped` when nothing was moved. `slot` is one
+    of ours on the old side that has done its work then."""
     with sessions(ground) as opened:
         prepared = act.prepare(run, ground, opened)
         if moved(run) is None:
@@ -176,6 +179,8 @@ def cross(run: Run, ground: Ground, window: float) -> tuple[Moved, CutoverProof]
             lambda _: prove.prove(run, ground, opened, prepared, done, window=window),
         )
         prove.end(opened, prepared)
+        if slot:
+            witness.drop(opened.old, slot, witness.publications_of(slot))
         return done, proof
 
 

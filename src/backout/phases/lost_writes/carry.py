@@ -44,7 +44,7 @@ def rehearse(run: Run, world: World, log: LogSource, before: BeforeUp, new: NewS
     """
 
     def act(name: str) -> Carried:
-        route, translate = _way(world, log, new, (before.before, before.after), run.incident, name)
+        route, translate = way(world, log, new, (before.before, before.after), run.incident, name)
         with open_session(route.writes, name) as session:
             make_writable(session)  # one that serves already leads the application away by its default
             tables.make_tables(session)
@@ -54,16 +54,24 @@ def rehearse(run: Run, world: World, log: LogSource, before: BeforeUp, new: NewS
         with spill() as directory, applying(route.within(directory), translate, Peek) as (stream, applier):
             run.progress("the writes since the migration are carried onto the restored instance")
             follow(stream, applier, End(lsn=_now(world, name)), directory)
-        return _carried(route, (*_tables(world, before.before, before.after, new.database, name),), begun)
+        return _carried(route, (*tables_of(world, before.before, before.after, new.database, name),), begun)
 
     return run.step("lost_writes.carried", Carried, lambda attempt: act(attempt.name))
+
+
+def begin(route: Route, new: NewSide) -> None:
+    """Our tables on the new side, and the position from which its writes have to come."""
+    with open_session(route.writes, route.name) as session:
+        tables.make_tables(session)
+        memory.make_tables(session)
+        tables.begin_run(session, route.run, lsn_of(new.starts_at))
 
 
 @contextmanager
 def carrying(run: Run, world: World, plan: RestorePlan) -> Iterator[Following]:
     """The writes go over continuously while the block runs; each is confirmed once it is durable."""
     name = f"backout/{run.incident}/follow"
-    route, translate = _way(world, plan.log, plan.new, (plan.before, plan.migrated), run.incident, name)
+    route, translate = way(world, plan.log, plan.new, (plan.before, plan.migrated), run.incident, name)
     with spill() as directory, Following(route.within(directory), translate) as following:
         yield following
 
@@ -72,12 +80,14 @@ def carrying(run: Run, world: World, plan: RestorePlan) -> Iterator[Following]:
 def idle(run: Run, world: World, plan: RestorePlan) -> Iterator[Following]:
     """The same, not begun: when everything has been carried, or something is only settled."""
     name = f"backout/{run.incident}/idle"
-    yield Following(*_way(world, plan.log, plan.new, (plan.before, plan.migrated), run.incident, name))
+    yield Following(*way(world, plan.log, plan.new, (plan.before, plan.migrated), run.incident, name))
 
 
 def readable(run: Run, world: World, plan: RestorePlan) -> None:
     """Before anything happens: the slot still has every write since what was carried. Raises `Refused` or
     `UnknownName` when it has not."""
+    if not plan.log.guard:
+        return  # its slot is made when it is needed
     name = f"backout/{run.incident}/readable"
     with open_session(copy_dsn(world, plan.new.database, plan.new.instance), name) as session:
         progress = tables.read_progress(session, run.incident)
@@ -146,14 +156,16 @@ def _not_caught_up(run: Run, told: str) -> Stopped:
 def final(run: Run, world: World, plan: RestorePlan) -> Carried:
     """What became of all writes, once traffic has moved."""
     name = f"backout/{run.incident}/final"
-    route, _ = _way(world, plan.log, plan.new, (plan.before, plan.migrated), run.incident, name)
-    found = _tables(world, plan.before, plan.migrated, plan.new.database, name)
+    route, _ = way(world, plan.log, plan.new, (plan.before, plan.migrated), run.incident, name)
+    found = tables_of(world, plan.before, plan.migrated, plan.new.database, name)
     return run.step("lost_writes.final", Carried, lambda _: _carried(route, found, time.monotonic()))
 
 
-def _way(
+def way(
     world: World, log: LogSource, new: NewSide, states: tuple[str, str], incident: str, name: str
 ) -> tuple[Route, Translate]:
+    """From the log of the live database onto the new side; `states` names the instances just before the
+    migration and just after it."""
     route = Route(
         reads=world.databases.snapshot_dsn(),
         slot=log.slot,
@@ -176,7 +188,8 @@ def _way(
     return route, translate
 
 
-def _tables(world: World, before: str, migrated: str, database: str, name: str) -> tuple[RepairTable, ...]:
+def tables_of(world: World, before: str, migrated: str, database: str, name: str) -> tuple[RepairTable, ...]:
+    """The tables of the old schema that changes can be carried into."""
     with ExitStack() as stack:
         one, two = (
             stack.enter_context(open_session(copy_dsn(world, database, instance), name))

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, Self
+from types import TracebackType
+from typing import Protocol, Self, TypeVar
 
 from backout.errors import NeighbourUnreachable, Stopped
 from backout.model.changes import Change, Transaction, lsn_of
@@ -76,11 +77,25 @@ Translate = Callable[[Session, ExitStack], Counting]
 closed with the stack."""
 
 
+class Reading(Protocol):
+    """What an applier needs of whatever its changes come from."""
+
+    def tend(self) -> None:
+        """Called now and then during long work."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+R = TypeVar("R", bound=Reading)
+
+
 @contextmanager
-def applying(
-    route: Route, translate: Translate, read: type[Stream] = Stream
-) -> Iterator[tuple[Stream, Applier]]:
-    """An open slot and an applier that goes on where the last one stopped. Raises what opening them does."""
+def applying(route: Route, translate: Translate, read: Callable[[Source], R]) -> Iterator[tuple[R, Applier]]:
+    """An open source, and an applier that goes on where the last one stopped."""
     with ExitStack() as stack:
         admin = stack.enter_context(open_session(route.writes, route.name))
         make_writable(admin)
@@ -92,7 +107,8 @@ def applying(
         source = Source(
             route.reads, route.slot, route.publications, progress.lsn, route.name, route.armed or None
         )
-        stream = stack.enter_context(read(source))
+        stream = read(source)
+        stack.enter_context(stream)
         parking = Parking(target.session, route.run, route.incident)
 
         def park(change: Change, why: Rejection) -> None:
@@ -262,7 +278,7 @@ class Following:
             follow(stream, applier, _UntilStopped(self._stop), self._route.directory, limits=self._limits)
 
     def _opened(self) -> AbstractContextManager[tuple[Stream, Applier]]:
-        return applying(self._route, self._watched)
+        return applying(self._route, self._watched, Stream)
 
     def _watched(self, session: Session, stack: ExitStack) -> Counting:
         self._tokens = Tokens(self._translate(session, stack))

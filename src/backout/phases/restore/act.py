@@ -8,7 +8,6 @@ from dataclasses import replace
 
 from backout.errors import Refused
 from backout.model.cutover import CutoverBudget
-from backout.model.guard import Guard
 from backout.model.plan import Rehearsal
 from backout.model.recovery import Commit, Line, Lsn, TwinBefore
 from backout.model.restore import Carried, LogSource, NewSide, NoRestore, RestorePlan, Serving
@@ -21,7 +20,7 @@ from backout.ports.backups import Backups, Listening
 from backout.ports.run import Run
 from backout.ports.traffic import Address, Traffic
 from backout.ports.world import NewPlace, World
-from backout.postgres import own_schema
+from backout.postgres import names, own_schema, standing_around
 from backout.postgres.connect import open_session, with_database
 from backout.postgres.physical.serving_source import read_source
 from backout.postgres.routing import make_writable
@@ -36,8 +35,9 @@ def instance_of(incident: str) -> str:
     return f"{incident}-new"
 
 
-def make(run: Run, world: World, found: Triage, before: BeforeUp) -> NewSide:
-    """The instance, restored to just before the migration's commit, once an incident."""
+def make(run: Run, world: World, found: Triage, before: BeforeUp, *, again: bool) -> NewSide:
+    """The instance, restored to just before the migration's commit, once an incident. `again`: an earlier
+    round has merged states into it for good, so it is made anew."""
 
     def act() -> NewSide:
         begun = time.monotonic()
@@ -45,6 +45,9 @@ def make(run: Run, world: World, found: Triage, before: BeforeUp) -> NewSide:
         line = Line(found.identity.target.system_identifier, before.timeline)
         target = TwinBefore(line, Commit(int(xid), Lsn.parse(lsn)))
         name = instance_of(run.incident)
+        if again:
+            retire(world, decide.new_side(before, name, "", 0.0))
+            _backups(world).destroy(name)
         run.progress("restoring a new instance to just before the migration")
         made = _backups(world).restore_new(target, name)
         return decide.new_side(before, made.name, made.backup, round(time.monotonic() - begun, 1))
@@ -53,7 +56,13 @@ def make(run: Run, world: World, found: Triage, before: BeforeUp) -> NewSide:
 
 
 def plan(
-    run: Run, world: World, before: BeforeUp, guard: Guard, log: LogSource, new: NewSide, carried: Carried
+    run: Run,
+    world: World,
+    before: BeforeUp,
+    uncovered: tuple[str, ...],
+    log: LogSource,
+    new: NewSide,
+    carried: Carried,
 ) -> tuple[RestorePlan, Ground]:
     """What people would approve, with both sides as they were read."""
     place = _place(world)
@@ -66,7 +75,7 @@ def plan(
         migrated=before.after,
         log=log,
         forecast=carried,
-        uncovered=decide.uncovered(guard),
+        uncovered=uncovered,
         missing=decide.surroundings(ground).missing,
         lever=price.lever,
         promise=price.promise.value,
@@ -80,6 +89,24 @@ def plan(
         expected_schema=ground.new_schema,
     )
     return made, ground
+
+
+def states_source(run: Run, before: BeforeUp) -> LogSource:
+    """Without a guard: a slot of our own, made when the states are merged."""
+    slot = names.states_slot(run.incident, run.round)
+    return LogSource("", slot, (slot,), "", tuple(xid for xid, _ in before.commits))
+
+
+def why_no_slot(world: World, name: str) -> str:
+    """Why no slot could be made on the live database when it is needed; empty when one can."""
+    with world.databases.snapshot(name) as session:
+        level = standing_around.setting(session, "wal_level")
+        row = session.execute(
+            "SELECT rolreplication OR rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user"
+        ).fetchone()
+    if level != "logical":
+        return f"wal_level is {level}: no slot can carry the writes"
+    return "" if row == (True,) else "the role of dsn.snapshot may not replicate"
 
 
 def record(

@@ -20,7 +20,7 @@ _NOT_OURS = ("expiry",)
 """What a guard's health says and a replay does not mind: an open incident keeps an expired guard."""
 
 
-def why_not_here(found: Triage, *, backups: bool, place: bool, guard: Guard | None) -> str:
+def why_not_here(found: Triage, *, backups: bool, place: bool) -> str:
     """Why no restore can be offered, from what is configured and known; empty when one can be tried."""
     if found.partly_applied:
         return "the migration was applied in part: clean it up or finish it"
@@ -28,10 +28,6 @@ def why_not_here(found: Triage, *, backups: bool, place: bool, guard: Guard | No
         return "backout.toml does not say how traffic is moved (target.NAME.traffic)"
     if not backups:
         return "no base backups and WAL are configured (target.NAME.backups)"
-    if guard is None or not guard.slot:
-        return "no guard with a slot was armed before the migration: the later writes are in no log"
-    if guard.identity.database_oid != found.identity.target.database_oid:
-        return f"guard {guard.id} was armed in another database"
     if len(found.offending) > 1:
         return f"{len(found.offending) - 1} newer migrations would be gone with it"
     return ""
@@ -49,12 +45,21 @@ def _given_up(loss: Loss) -> bool:
     return loss.by is DestroyedBy.UP and not loss.brought_back and (unknown or bool(loss.values.count))
 
 
-def why_not_from(guard: Guard, before: BeforeUp, health: Sequence[Check]) -> str:
-    """Why the log of this guard does not carry every write since the migration; empty when it does."""
+def why_not_between(before: BeforeUp) -> str:
+    """Why there are no two states that enclose the migration and nothing else; empty when there are."""
     if not before.after:
         return "no base backup and WAL reach the migration on both sides"
     if before.commits_inside:
         return f"{before.commits_inside} other transactions committed inside the migration"
+    return ""
+
+
+def why_not_from(guard: Guard, found: Triage, before: BeforeUp, health: Sequence[Check]) -> str:
+    """Why the log of this guard does not carry every write since the migration; empty when it does."""
+    if not guard.slot:
+        return f"guard {guard.id} has no slot"
+    if guard.identity.database_oid != found.identity.target.database_oid:
+        return f"guard {guard.id} was armed in another database"
     first = Lsn.parse(before.commits[0][1])
     if Lsn.parse(guard.slot_lsn) > first:
         return f"guard {guard.id} was armed only after the migration"

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
-from backout.errors import Refused, UnknownName
+import psycopg
+from psycopg import sql
+
+from backout.errors import Refused, Stopped, UnknownName
 from backout.model.changes import lsn_of, lsn_text
-from backout.postgres.connect import Session, place_of
+from backout.postgres.connect import Session, place, place_of
 
 _READABLE = frozenset({"reserved", "extended"})
 
@@ -39,6 +44,47 @@ def arming_snapshot(session: Session) -> str:
     row = session.execute("SELECT pg_catalog.pg_current_snapshot()::text").fetchone()
     assert row is not None
     return str(row[0])
+
+
+@contextmanager
+def exported(
+    dsn: str, slot: str, application_name: str, patience_seconds: float
+) -> Iterator[tuple[int, str]]:
+    """Make a slot; its first position, and a snapshot of exactly what had committed before it, which others
+    may use while the block runs.
+
+    It waits for every transaction that had begun to write; raises `Stopped` when that takes longer than
+    `patience_seconds`, and nothing is left behind then.
+    """
+    session: Session = psycopg.connect(
+        dsn,
+        replication="database",
+        application_name=application_name,
+        connect_timeout=10,
+        autocommit=True,
+        options=f"-c lock_timeout={int(patience_seconds * 1000)}",
+    )
+    try:
+        new = session.info.server_version >= 150000
+        how = sql.SQL("(SNAPSHOT 'export')" if new else "EXPORT_SNAPSHOT")
+        command = sql.SQL("CREATE_REPLICATION_SLOT {} LOGICAL pgoutput {}").format(sql.Identifier(slot), how)
+        row = session.execute(command).fetchone()
+        assert row is not None
+        yield lsn_of(row[1]), str(row[2])
+    except psycopg.errors.LockNotAvailable:
+        raise Stopped(
+            f"a slot waits for transactions that write, longer than {patience_seconds:.0f} s",
+            where=place(dsn),
+            intact="everything; no slot was made",
+            next="end the long transactions, then: backout resume",
+        ) from None
+    finally:
+        session.close()
+
+
+def adopt_snapshot(session: Session, snapshot: str) -> None:
+    """See exactly what the exporter of this snapshot saw; first in a REPEATABLE READ transaction."""
+    session.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(snapshot)))
 
 
 def read_slot(session: Session, slot: str) -> SlotState:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, islice
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import psycopg
 
@@ -23,6 +23,8 @@ from backout.postgres.writes.parking import Rejection
 from backout.postgres.writes.pipe import Pipe, Refusal
 from backout.postgres.writes.statements import Write
 from backout.postgres.writes.tables import Progress, move_progress
+
+T = TypeVar("T")
 
 # What a row can bring upon itself: duplicates, checks, missing partitions, values that cannot be read as
 # the target's type, an exception of a trigger, TRUNCATE of what is referenced, another number for an identity
@@ -131,6 +133,18 @@ class Applier:
         self._translation.committed()
         self.window.clear()
         return lsn
+
+    def try_out(self, look: Callable[[Session], T]) -> T:
+        """Everything of the window but its COMMIT: what `look` sees then, before all is rolled back."""
+        with _explained(self._session):
+            refusal = self._pipe.close() or self._refusal
+            if refusal is not None:
+                self._repeat(refusal)
+            seen = look(self._session)
+            self._session.execute("ROLLBACK")
+        self._translation.rolled_back()
+        self.window.clear()
+        return seen
 
     def advance(self, lsn: int) -> int:
         """Record that nothing happened up to `lsn`; only between two windows."""
