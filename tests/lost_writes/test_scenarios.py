@@ -140,7 +140,7 @@ def expected(table: str, reference: dict[int, Row], clients: list[Client]) -> di
     return made
 
 
-def carried_through(w: World, scenario: Scenario, seconds: float = 1.2) -> list[Client]:
+def carried_through(w: World, scenario: Scenario, seconds: float = 0.8) -> list[Client]:
     """The clients write while the log is carried over, in several processes one after the other."""
     clients = [Client(lambda: w.server.connect(w.live), number, scenario.act) for number in range(CLIENTS)]
     for client in clients:

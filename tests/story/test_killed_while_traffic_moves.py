@@ -167,16 +167,13 @@ def leaves_the_new_side(story: Story, capsys: pytest.CaptureFixture[str]) -> Non
 
 AROUND: tuple[Point, ...] = (
     ("after", "started", "restore.serving"),
-    ("before", "finished", "restore.serving"),
     ("after", "finished", "cutover.prepare"),
-    ("after", "finished", "cutover.warrant.1"),
-    ("before", "decision", "cutover.switch.2"),
-    ("after", "decision", "cutover.switch.3"),
+    ("before", "decision", "cutover.switch.1"),
+    ("after", "decision", "cutover.switch.2"),
     ("before", "finished", "cutover.move"),
     ("before", "finished", "cutover.proved"),
     ("before", "finished", "restore.done"),
     ("before", "finished", "execution.down"),
-    ("after", "finished", "verification.checks"),
 )
 """Each process gets further than the one before it, and is killed there."""
 
@@ -187,7 +184,7 @@ def test_killed_again_and_again_around_the_move_it_ends_the_same(shop16: Shop, c
     story = begun(shop16, capsys)
     approved(story)
     killed = [point for point in AROUND if story.until("run", *NO_WATCH, at=point) == {}]
-    assert len(killed) >= len(AROUND) - 2, killed
+    assert len(killed) >= len(AROUND) - 2, killed  # a hold that was given up counts the switches on
     story.until("resume", *NO_WATCH)
     ends_well(story)
     leaves_the_new_side(story, capsys)

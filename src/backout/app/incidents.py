@@ -71,9 +71,9 @@ def propose(desk: Desk, incident_id: str) -> Proposed:
     """Go on to the proposals; a new round when this one already has one."""
     incident = desk.incident(incident_id)
     with lock.worker(desk.app.state, "propose", desk.actor):
+        _refuse_if_backed_out(desk, incident)
         _refuse_if_moved(desk, incident)
         if desk.result(incident.id, "strategy.propose", Proposals) is not None:
-            _refuse_if_backed_out(desk, incident)
             desk.begin_round(incident.id, "propose was typed again")
         elif (found := desk.result(incident.id, "triage.find", Triage)) is not None and found.uncaptured:
             desk.begin_round(incident.id, "what the migration did was unknown; looked at again")
