@@ -86,6 +86,22 @@ def test_a_standby_and_an_old_server_are_refused():
     assert decide.version_check(old, dump, "16.14").state is CheckState.FAIL
 
 
+@pytest.mark.parametrize(
+    ("archive", "may", "state"),
+    [
+        (Archive("off", None, failing=False, expected=0), True, CheckState.FAIL),
+        (Archive("on", 9.0, failing=False, expected=0), True, CheckState.PASS),
+        (Archive("on", 9.0, failing=False, expected=60), False, CheckState.WARN),
+        (Archive("on", 9.0, failing=False, expected=0), False, CheckState.FAIL),
+    ],
+)
+def test_a_backup_tool_is_judged_by_whether_the_newest_wal_gets_there(archive, may, state):
+    check = standing.newest_wal_check(archive, "Shop", may=may)
+    assert check.state is state
+    if not may:
+        assert check.mend == 'GRANT EXECUTE ON FUNCTION pg_switch_wal() TO "Shop";'
+
+
 def test_few_connections_and_large_objects_of_others_are_warnings():
     assert states(replace(SOUND, connections=(3, 100)))["connections"] is CheckState.WARN
     assert states(replace(SOUND, ownership=Ownership(16, (), (), 2)))["privileges"] is CheckState.WARN

@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -82,7 +83,20 @@ def archived(
 ) -> Iterator[tuple[World, Production]]:
     if request.param not in available_majors():
         pytest.skip(f"PostgreSQL {request.param} is not on this machine")
-    with production(request.param) as prod, world(prod.server, tmp_path, monkeypatch) as made:
+    with _archived(request.param, tmp_path, monkeypatch) as both:
+        yield both
+
+
+@pytest.fixture
+def archived16(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[World, Production]]:
+    """For what does not depend on the version."""
+    with _archived(16, tmp_path, monkeypatch) as both:
+        yield both
+
+
+@contextmanager
+def _archived(major: int, root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[World, Production]]:
+    with production(major) as prod, world(prod.server, root, monkeypatch) as made:
         monkeypatch.setenv("HEROES_ADMIN", prod.server.dsn(made.database))
         _project(made, prod)
         yield made, prod
@@ -155,6 +169,29 @@ def test_a_backup_taken_on_another_day_is_a_new_one(archived, capsys):
     assert code == 0
     assert len({backup["id"] for backup in taken["backups"]}) == 2
     assert not left.exists()
+
+
+def test_wal_that_nobody_may_switch_is_told_by_doctor_and_by_the_proposal_with_the_grant(archived16, capsys):
+    made, _ = archived16
+    assert made.cli(capsys, "backup", "list")[1]["next"] == "backout backup take"
+    made.cli(capsys, "backup", "take")
+    config = made.root / "backout.toml"
+    config.write_text(config.read_text().replace("dsn.snapshot.env", "dsn.observe.env"))
+    grant = "GRANT EXECUTE ON FUNCTION pg_switch_wal() TO t_owner;"
+    doctor = made.cli(capsys, "doctor")[1]
+    (newest,) = [check for check in doctor["checks"] if check["name"] == "backups newest WAL"]
+    assert (newest["state"], newest["mend"]) == ("fail", grant)
+    made.applied("20240201000000", BAD)
+    incident = made.open()
+    assert grant in _why_no_repair(made, incident)
+    with made.server.connect(made.database) as admin:
+        admin.execute(grant.encode())
+    assert _why_no_repair(made, incident).startswith("brings ")
+
+
+def _why_no_repair(made: World, incident: str) -> str:
+    proposed = incidents.propose(made.desk(), incident)
+    return next(o.reason for o in proposed.proposals.options if o.strategy is Strategy.D)
 
 
 def _until(true: Callable[[], bool]) -> None:

@@ -40,7 +40,8 @@ class BackupList:
 def listing(desk: Desk, target: str | None) -> BackupList:
     """Every whole base backup, oldest first, and whether its tool can be used now."""
     name = desk.app.target_name(target)
-    return _listed(name, _tool(desk, name), "backout doctor")
+    tool = _tool(desk, name)
+    return _listed(name, tool, "backout doctor" if tool.list() else "backout backup take")
 
 
 def take(desk: Desk, target: str | None) -> BackupList:

@@ -32,6 +32,7 @@ from backout.postgres.binaries import client_for
 from backout.postgres.capabilities import ask_rights, may_stream
 from backout.postgres.connect import identify, open_session
 from backout.postgres.dump_preflight import preflight
+from backout.postgres.physical.archiving import may_switch_wal
 from backout.postgres.pooling import find_pooler, through_pooler
 from backout.postgres.source_facts import read_source_facts
 from backout.render.screens.doctor import following
@@ -176,6 +177,7 @@ def _server(app: Application, world: World, session: Session, dsns: tuple[_Dsn, 
         *standing.gathered(
             "scratch", fitting.checks(world.servers, source, source.size_bytes * _COPY_FACTOR, world.target)
         ),
+        *_backups(world, seen),
         _history(world, session),
     )
     return _Look(checks, identity)
@@ -213,6 +215,16 @@ def _room(app: Application, world: World, source: SourceFacts) -> Room:
         need += source.size_bytes * _COPY_FACTOR
     whole = not wants_radius(world.scope, source.size_bytes)
     return Room(str(store), shutil.disk_usage(store).free, need, whole)
+
+
+def _backups(world: World, seen: ServerFacts) -> tuple[Check, ...]:
+    """The configured backup tool, and whether the WAL of a migration gets there; nothing without one."""
+    if world.backups is None:
+        return ()
+    with world.databases.snapshot(_SESSION) as session:
+        may = world.backups.capabilities().archives or may_switch_wal(session)
+        newest = standing.newest_wal_check(seen.archive, str(session.info.user), may=may)
+    return standing.gathered("backups", (*world.backups.checks(), newest))
 
 
 def _existing(path: Path) -> Path:

@@ -107,3 +107,5 @@ class BeforeUp:
     """Of the WAL that the two came from; 0 for a snapshot."""
     commits: tuple[tuple[str, str], ...] = ()
     """The migration's transactions in commit order: (id of the top-level one, where its commit record is)."""
+    why_not: str = ""
+    """Why base backup and WAL were not restored; empty when they were, or when none are configured."""

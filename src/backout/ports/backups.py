@@ -36,6 +36,8 @@ class Capabilities:
     """Whether both sides of a migration share their physical base (rows keep their ctid and xmin)."""
     takes: bool
     """Whether `take` works here."""
+    archives: bool = False
+    """Whether `archive_now` works here: the tool itself may have the newest WAL archived."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +199,13 @@ class Backups(Protocol):
 
     def wal(self) -> WalSource:
         """The archived WAL, to be read: where a migration begins and commits is found in it."""
+        ...
+
+    def archive_now(self) -> bool:
+        """Have the source archive everything up to now, by the tool's own right; False when it has none.
+
+        Raises `NeighbourUnreachable` with the tool's words when it tries and fails.
+        """
         ...
 
     def take(self, label: str) -> Backup:

@@ -55,7 +55,7 @@ def back_out(run: Run, world: World, incident: Incident, held: tuple[str, ...] =
     in_place = lost_writes.rehearse(run, world, found, down, earlier)
     anew, no_restore = restore.rehearse(run, world, found, down, earlier, proven.proof.copy)
     rehearsals = (*rehearsals, *filter(None, (in_place, anew)))
-    proposals = strategy.propose(run, world, found, rehearsals, proven.snapshot, no_restore)
+    proposals = strategy.propose(run, world, found, rehearsals, proven.snapshot, no_restore, earlier.why_not)
     communication.proposed(run, incident, rehearsals)
     run.wait("go", until="waits for approvals", next=f"backout approve {incident.id}")
 

@@ -38,7 +38,7 @@ def rehearse(
     in_place = lost_writes.rehearse(run, world, found, down, earlier)
     anew, no_restore = restore.rehearse(run, world, found, down, earlier, proven.proof.copy)
     rehearsals = (*rehearsals, *filter(None, (in_place, anew)))
-    proposals = strategy.propose(run, world, found, rehearsals, proven.snapshot, no_restore)
+    proposals = strategy.propose(run, world, found, rehearsals, proven.snapshot, no_restore, earlier.why_not)
     return found, proven, rehearsals, proposals
 
 

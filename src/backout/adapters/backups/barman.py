@@ -37,6 +37,7 @@ class Barman(PhysicalBackups):
     """
 
     name = KIND
+    archives = True
 
     def __init__(self, program: Program, server: str, surroundings: Surroundings, superuser: str) -> None:
         super().__init__(surroundings, superuser)
@@ -50,7 +51,8 @@ class Barman(PhysicalBackups):
         except BackoutError as error:
             return (Check(KIND, CheckState.FAIL, error.what, error.next),)
         if not count:
-            return (Check(KIND, CheckState.FAIL, f"server {self._server} has no backup", "barman backup"),)
+            none = f"server {self._server} has no backup"
+            return (Check(KIND, CheckState.FAIL, none, "backout backup take"),)
         return (Check(KIND, CheckState.PASS, f"{count} backups of server {self._server}"),)
 
     def list(self) -> tuple[Backup, ...]:
@@ -60,6 +62,11 @@ class Barman(PhysicalBackups):
         identifier = self._system_identifier() if done else ""
         found = (parse_backup(self._show(label), identifier) for label in done)
         return tuple(sorted(found, key=lambda backup: backup.stop))
+
+    def archive_now(self) -> bool:
+        """Barman's own login may switch the WAL; it waits until the segment is filed."""
+        self._switch()
+        return True
 
     def take(self, label: str) -> Backup:
         """Check the server, then take a backup and wait for its WAL.

@@ -34,6 +34,7 @@ class PgBackRest(PhysicalBackups):
     one that is newer than the restore point."""
 
     name = KIND
+    archives = True
 
     def __init__(self, program: Program, stanza: str, surroundings: Surroundings, superuser: str) -> None:
         super().__init__(surroundings, superuser)
@@ -48,13 +49,18 @@ class PgBackRest(PhysicalBackups):
             return (Check(KIND, CheckState.FAIL, error.what, error.next),)
         if not count:
             return (
-                Check(KIND, CheckState.FAIL, f"stanza {self._stanza} has no backup", "pgbackrest backup"),
+                Check(KIND, CheckState.FAIL, f"stanza {self._stanza} has no backup", "backout backup take"),
             )
         return (Check(KIND, CheckState.PASS, f"{count} backups in stanza {self._stanza}"),)
 
     def list(self) -> tuple[Backup, ...]:
         """Every backup that ended without a page error, oldest first."""
         return parse_info(self._program.ask("info", "--output=json"))
+
+    def archive_now(self) -> bool:
+        """`check` switches the WAL as the account of the server, and waits until the repository has it."""
+        self._program.run("check")
+        return True
 
     def take(self, label: str) -> Backup:
         """Check the stanza, then take an incremental backup (the first is full), annotated with the label."""

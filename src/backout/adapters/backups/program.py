@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -38,9 +39,10 @@ class Program:
         done = servers.run_program([self.path, *self.arguments, *more], timeout=_SECONDS)
         if done.returncode != 0:
             told = (done.stderr.strip() or done.stdout.strip() or "no reason given").splitlines()
+            account = servers.service_user() or f"uid {os.geteuid()}"
             raise NeighbourUnreachable(
                 f"{self.name} {_verb(more)} ended with {done.returncode}: {_reason(told)}",
-                where=self.path,
+                where=f"{self.path}, called as {account}",
                 intact="the source and every backup",
                 next=f"mend that, then: {self.name} {' '.join(self.arguments)} check",
             )

@@ -9,7 +9,8 @@ from backout.model.check import Check, CheckState
 from backout.model.people import Person
 from backout.model.validation import CheckKind, ValidationPlan
 from backout.phases.readiness.decide import some
-from backout.phases.readiness.facts import HistoryFacts, PeopleFacts, Room
+from backout.phases.readiness.facts import Archive, HistoryFacts, PeopleFacts, Room
+from backout.postgres.physical.archiving import grant_to_switch
 from backout.render import words
 
 
@@ -38,6 +39,21 @@ def _missing(name: str, seen: HistoryFacts) -> Check:
     found = tuple(f"{m.name} ({m.origin})" for m in seen.missing)
     detail = f"applied, and not in this checkout: {some(found)}"
     return Check(name, CheckState.WARN, detail, "check out the revision that was deployed")
+
+
+def newest_wal_check(archive: Archive, role: str, *, may: bool) -> Check:
+    """Whether the WAL of a migration is in the archive when a restore needs it; `may` it be asked for."""
+    name = "newest WAL"
+    if archive.mode in ("", "off"):
+        detail = "archive_mode is off: no base backup reaches a migration"
+        return Check(name, CheckState.FAIL, detail, "set archive_mode and archive_command, and restart")
+    if may:
+        return Check(name, CheckState.PASS, "is archived when it is needed")
+    told, mend = f"{role} may not switch the WAL", grant_to_switch(role)
+    if archive.expected:
+        detail = f"archived every {archive.expected:.0f} s, not when it is needed: {told}"
+        return Check(name, CheckState.WARN, detail, mend)
+    return Check(name, CheckState.FAIL, f"a migration may be archived hours later: {told}", mend)
 
 
 def command_check(target: str) -> Check:

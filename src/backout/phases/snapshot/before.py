@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from backout.errors import BackoutError
@@ -19,7 +20,7 @@ from backout.ports.world import World
 from backout.postgres import copies, manifest
 from backout.postgres.binaries import client_for, for_major
 from backout.postgres.connect import Session
-from backout.postgres.physical.archiving import settle_archive
+from backout.postgres.physical.archiving import may_switch_wal, settle_archive
 from backout.postgres.physical.first_bad import find_first_bad, read_commit_time
 
 
@@ -31,12 +32,14 @@ def before_up(run: Run, world: World, found: Triage, copy: str, *, destructive: 
     """
 
     def restore(attempt: Attempt) -> BeforeUp:
+        why_not = ""
         if world.backups is not None and destructive:
             try:
                 return _twin(run, world, world.backups, found, attempt.name)
             except BackoutError as error:
-                run.progress(f"no restore to just before the migration: {error.what}")
-        return _from_snapshot(run, world, found, copy, attempt.name)
+                why_not = f"{error.what}; {error.next}" if error.next else error.what
+                run.progress(f"no restore to just before the migration: {why_not}")
+        return replace(_from_snapshot(run, world, found, copy, attempt.name), why_not=why_not)
 
     return run.step("snapshot.before_up", BeforeUp, restore)
 
@@ -47,8 +50,8 @@ def _twin(run: Run, world: World, backups: Backups, found: Triage, name: str) ->
     line = Line(target.system_identifier, target.timeline)
     run.progress("looking for the migration in the WAL")
     with world.databases.snapshot(name) as session:
-        _bring_wal(session)
-        bad = _in_wal(session, backups, line, found)
+        late = _bring_wal(session, backups)
+        bad = _in_wal(session, backups, line, found, late)
     run.progress("restoring to just before the migration, and to just after it")
     twin = backups.restore_twin(twin_before(bad), twin_after(bad), run.incident)
     return BeforeUp(
@@ -63,16 +66,22 @@ def _twin(run: Run, world: World, backups: Backups, found: Triage, name: str) ->
     )
 
 
-def _bring_wal(session: Session) -> None:
-    """Have everything up to now archived; where the role may not, what is archived has to do."""
-    may = session.execute("SELECT pg_catalog.has_function_privilege('pg_catalog.pg_switch_wal()', 'EXECUTE')")
-    if may.fetchone() == (True,):
-        row = session.execute("SELECT pg_catalog.pg_current_wal_insert_lsn()::text").fetchone()
-        assert row is not None
-        settle_archive(session, Lsn.parse(row[0]))
+def _bring_wal(session: Session, backups: Backups) -> str:
+    """Have everything up to now archived, by this role's right or the tool's own; else why it is not: then
+    what is archived has to do, and on a quiet server that may end long before the migration."""
+    if not may_switch_wal(session):
+        try:
+            return "" if backups.archive_now() else f"{session.info.user} may not switch the WAL"
+        except BackoutError as error:
+            return error.what
+    row = session.execute("SELECT pg_catalog.pg_current_wal_insert_lsn()::text").fetchone()
+    assert row is not None
+    settle_archive(session, Lsn.parse(row[0]))
+    return ""
 
 
-def _in_wal(session: Session, backups: Backups, line: Line, found: Triage) -> BadMigration:
+def _in_wal(session: Session, backups: Backups, line: Line, found: Triage, late: str) -> BadMigration:
+    """The migration in the archive; `late` says why that may not reach up to now, empty when it does."""
     xid = found.committed.xid
     if xid is None:
         raise decide.not_in_wal("the history row does not tell its transaction")
@@ -80,7 +89,7 @@ def _in_wal(session: Session, backups: Backups, line: Line, found: Triage) -> Ba
     at = read_commit_time(session, int(xid))
     bad = find_first_bad(backups.wal(), binaries, line, [int(xid)], committed_at=at)
     if isinstance(bad, NotInWal):
-        raise decide.not_in_wal(bad.reason)
+        raise decide.not_archived_yet(late, str(session.info.user)) if late else decide.not_in_wal(bad.reason)
     return bad
 
 

@@ -11,6 +11,7 @@ from backout.model.loss import SchemaDifference
 from backout.model.migration import History
 from backout.model.snapshot import Scope, Snapshot, SnapshotKind
 from backout.postgres.adopted import Adopted
+from backout.postgres.physical.archiving import grant_to_switch
 
 FRESH_SECONDS = 15 * 60.0
 # Below this a whole copy is made in well under a minute; above it only the tables in reach are restored,
@@ -56,6 +57,16 @@ def not_in_wal(reason: str) -> Refused:
         where="the WAL of the source",
         intact="everything",
         next="backout snapshot list",
+    )
+
+
+def not_archived_yet(late: str, role: str) -> Refused:
+    """The WAL of the migration lies in a segment that is not full, and nobody here could close it."""
+    return Refused(
+        f"the migration is not in the archived WAL yet: {late}",
+        where="the WAL of the source",
+        intact="everything",
+        next=f"as an administrator: {grant_to_switch(role)} then: backout propose",
     )
 
 

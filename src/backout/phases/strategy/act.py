@@ -24,13 +24,14 @@ def propose(
     rehearsals: tuple[Rehearsal, ...],
     snapshot: Snapshot,
     no_restore: str,
+    no_backup: str,
 ) -> Proposals:
     """The strategy table and the proposals, once a round; digests are computed from them. `no_restore` says
-    why no restore was rehearsed."""
+    why no restore was rehearsed, `no_backup` why the base backups were of no use."""
     return run.step(
         "strategy.propose",
         Proposals,
-        lambda _attempt: _write(run, world, found, rehearsals, snapshot, no_restore),
+        lambda _attempt: _write(run, world, found, rehearsals, snapshot, no_restore, no_backup),
     )
 
 
@@ -41,8 +42,9 @@ def _write(
     rehearsals: tuple[Rehearsal, ...],
     snapshot: Snapshot,
     no_restore: str,
+    no_backup: str,
 ) -> Proposals:
-    rows = decide.options(found, rehearsals, world.budgets, candidates.why_not(found), no_restore)
+    rows = decide.options(found, rehearsals, world.budgets, candidates.why_not(found), no_restore, no_backup)
     by_strategy = {rehearsal.strategy: rehearsal for rehearsal in rehearsals}
     proposals = tuple(
         _proposal(run, world, found, by_strategy[row.strategy], snapshot)

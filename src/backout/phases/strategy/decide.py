@@ -12,11 +12,17 @@ from backout.phases.strategy import halfway
 
 
 def options(
-    found: Triage, rehearsals: Sequence[Rehearsal], budgets: Budgets, no_down: str, no_restore: str
+    found: Triage,
+    rehearsals: Sequence[Rehearsal],
+    budgets: Budgets,
+    no_down: str,
+    no_restore: str,
+    no_backup: str = "",
 ) -> tuple[Option, ...]:
     """The rows of the strategy table, in the order A, B, C, D, F (F alone, for a partly applied one).
 
-    `no_down` and `no_restore` say why A and B could not be rehearsed.
+    `no_down` and `no_restore` say why A and B could not be rehearsed, `no_backup` why the configured base
+    backups did not serve D.
     """
     by_strategy = {r.strategy: r for r in rehearsals}
     ways_out = halfway.ranked(
@@ -30,7 +36,7 @@ def options(
         return ways_out
     rehearsed = by_strategy.get(Strategy.A)
     down = _rehearsed(Strategy.A, rehearsed, budgets, no_down)
-    repair = _in_place(by_strategy.get(Strategy.D), rehearsed, budgets)
+    repair = _in_place(by_strategy.get(Strategy.D), rehearsed, budgets, no_backup)
     beside = any(row.verdict is Verdict.RECOMMENDED for row in (down, repair))
     return (
         down,
@@ -60,10 +66,10 @@ def _restored(rehearsed: Rehearsal | None, budgets: Budgets, why_not: str, *, be
     return replace(row, verdict=verdict, reason=told, lost=0)
 
 
-def _in_place(repair: Rehearsal | None, down: Rehearsal | None, budgets: Budgets) -> Option:
+def _in_place(repair: Rehearsal | None, down: Rehearsal | None, budgets: Budgets, no_backup: str) -> Option:
     """The down, and a repair after it from copies of before the migration."""
     if repair is None:
-        return _missing(Strategy.D, _no_repair(down))
+        return _missing(Strategy.D, _no_repair(down, no_backup))
     row = _rehearsed(Strategy.D, repair, budgets, "")
     plan = repair.repair
     if plan is None:
@@ -73,14 +79,17 @@ def _in_place(repair: Rehearsal | None, down: Rehearsal | None, budgets: Budgets
     if row.verdict is not Verdict.RECOMMENDED:
         return replace(row, reason=f"{row.reason}; {told}" if row.reason else told)
     if not plan.source.exact:
-        return replace(row, verdict=Verdict.POSSIBLE, reason=f"{told}, {plan.source.label}")
+        stale = f"{told}, {plan.source.label}"
+        stale += f"; not from the base backup: {no_backup}" if no_backup else ""
+        return replace(row, verdict=Verdict.POSSIBLE, reason=stale)
     return replace(row, reason=told)
 
 
-def _no_repair(rehearsed: Rehearsal | None) -> str:
+def _no_repair(rehearsed: Rehearsal | None, no_backup: str) -> str:
     if rehearsed is not None and rehearsed.succeeded and not given_up(rehearsed.losses):
         return "nothing to repair"
-    return "no snapshot from before the migration is at hand"
+    why = f"; not from the base backup: {no_backup}" if no_backup else ""
+    return f"no snapshot from before the migration is at hand{why}"
 
 
 def _missing(strategy: Strategy, what: str) -> Option:

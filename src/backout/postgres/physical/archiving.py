@@ -7,10 +7,22 @@ import time
 from backout.errors import Stopped
 from backout.model.recovery import Lsn
 from backout.postgres.connect import Session
+from backout.postgres.names import quoted
 from backout.postgres.physical.wal import is_segment
 
 _POLL_SECONDS = 0.1
 _SEGMENT_HEADER_BYTES = 40
+
+
+def may_switch_wal(session: Session) -> bool:
+    """Whether this role can have the newest WAL archived at once."""
+    may = session.execute("SELECT pg_catalog.has_function_privilege('pg_catalog.pg_switch_wal()', 'EXECUTE')")
+    return may.fetchone() == (True,)
+
+
+def grant_to_switch(role: str) -> str:
+    """What lets a role have the newest WAL archived at once, as SQL for an administrator."""
+    return f"GRANT EXECUTE ON FUNCTION pg_switch_wal() TO {quoted(role)};"
 
 
 def settle_archive(session: Session, until: Lsn, patience_seconds: float = 60.0) -> str:

@@ -73,10 +73,20 @@ class PhysicalBackups(ABC):
     def wal(self, data: Path | None = None) -> WalSource:
         """Where the WAL is; `data` is a data directory of the cluster, for a tool that asks for one."""
 
+    archives = False
+    """Whether `archive_now` works: a directory of files can ask nobody for the newest WAL."""
+
+    def archive_now(self) -> bool:
+        """False: a tool that can ask the source does more."""
+        return False
+
     def capabilities(self) -> Capabilities:
         """Everything but a time: a clock is no recovery target here."""
-        targets = frozenset({TargetKind.NAME, TargetKind.LSN, TargetKind.XID})
-        return Capabilities(targets, "record", lsn_known=True, new_instance=True, twin=True, takes=True)
+        return Capabilities(
+            frozenset({TargetKind.NAME, TargetKind.LSN, TargetKind.XID}),
+            *("record", True, True, True, True),
+            archives=self.archives,
+        )
 
     def instances(self) -> tuple[Instance, ...]:
         """Those that were made whole and still are there, running or not."""
