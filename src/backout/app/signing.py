@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import shlex
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -121,7 +122,7 @@ def _to_sign(
             where=proposal.target_name,
             intact="everything; nothing was signed",
             next=f"backout approve {incident} --strategy {proposal.strategy.value} --as {person.name} "
-            f"--accept {','.join(proposal.accept_by_name)}",
+            f"--accept {shlex.quote(','.join(proposal.accept_by_name))}",
         )
     role = _role_for(person, given)
     digest = codec.digest(proposal)
