@@ -8,6 +8,7 @@ plus that of its living children is everything the server ever used. The resolut
 from __future__ import annotations
 
 import os
+import resource
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,6 +51,12 @@ def _stat(entry: Path) -> list[str]:
         return (entry / "stat").read_text().rpartition(")")[2].split()
     except OSError:  # it has ended meanwhile
         return []
+
+
+def children_seconds() -> float:
+    """CPU seconds of all programs that this process has started and that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def peak_mib() -> float:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import resource
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
 from backout.postgres.client import connection_environment
 from backout.postgres.dump import probe_compression
-from benchmarks.cpu import Cost, server_seconds
+from benchmarks.cpu import Cost, children_seconds, server_seconds
 from benchmarks.world import World
 
 
@@ -25,13 +24,8 @@ def stored_dump(world: World, database: str, directory: Path) -> Cost:
 
 
 def _dump(world: World, database: str, options: Sequence[str]) -> Cost:
-    server, client = server_seconds(world.server), _children()
+    server, client = server_seconds(world.server), children_seconds()
     with connection_environment(world.dsn(database), "bench", {}) as environment:
         program = world.client.program("pg_dump")
         subprocess.run([program, *options], env=environment, check=True)  # noqa: S603
-    return Cost(server_seconds(world.server) - server, _children() - client)
-
-
-def _children() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+    return Cost(server_seconds(world.server) - server, children_seconds() - client)

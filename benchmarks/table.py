@@ -28,6 +28,8 @@ class Line:
     judged: Judged = Judged.RATIO
     at_least: bool = False
     """The limit is the smallest good value, not the largest."""
+    skipped: str = ""
+    """Why nothing was measured on this machine; the figures mean nothing then."""
 
     @property
     def ratio(self) -> float | None:
@@ -47,7 +49,7 @@ class Line:
     @property
     def within(self) -> bool | None:
         """Whether the target is met; None without one."""
-        if self.limit is None or self.value is None:
+        if self.skipped or self.limit is None or self.value is None:
             return None
         return self.value >= self.limit if self.at_least else self.value <= self.limit
 
@@ -69,13 +71,14 @@ def plain(line: Line) -> dict[str, object]:
     """A line as the JSON document holds it."""
     return {
         "what": line.what,
-        "measured": round(line.measured, 4),
+        "measured": None if line.skipped else round(line.measured, 4),
         "unit": line.unit,
         "floor": None if line.floor is None else round(line.floor, 4),
         "floor_name": line.floor_name,
         "ratio": None if line.ratio is None else round(line.ratio, 3),
         "target": line.target,
         "within": line.within,
+        "skipped": line.skipped,
     }
 
 
@@ -85,7 +88,7 @@ _HEADS = ("what", "measured", "peer or floor", "ratio", "target", "within")
 
 def shown(lines: Sequence[Line]) -> str:
     """The table for people."""
-    rows = [_HEADS, *(_cells(line) for line in lines)]
+    rows = [_HEADS, *(cells(line) for line in lines)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(_HEADS))]
     rows.insert(1, tuple("-" * width for width in widths))
     return "\n".join(
@@ -93,7 +96,10 @@ def shown(lines: Sequence[Line]) -> str:
     )
 
 
-def _cells(line: Line) -> tuple[str, ...]:
+def cells(line: Line) -> tuple[str, ...]:
+    """What a row of a table shows: what, measured, peer or floor, ratio, target, within."""
+    if line.skipped:
+        return (line.what, f"not measured: {line.skipped}", "", "", line.target, "")
     return (
         line.what,
         f"{_figure(line.measured)} {line.unit}",

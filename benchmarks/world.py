@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -20,6 +20,16 @@ TABLE = "public.heroes"
 DOWN = """ALTER TABLE public.heroes DROP COLUMN first_name;
 UPDATE public.heroes SET score = score + 1 WHERE id % 100 = 0"""
 """One column dropped, one row in a hundred changed."""
+DURABLE = {
+    "fsync": "on",
+    "full_page_writes": "on",
+    "synchronous_commit": "on",
+    "autovacuum": "on",
+    "max_wal_size": "1GB",
+    "shared_buffers": "128MB",
+    "maintenance_work_mem": "64MB",
+}
+"""PostgreSQL's own defaults: servers of `backout.testing` forget what they hold, and are faster by that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +88,10 @@ def heroes(table: str, first: int, last: int) -> str:
 
 
 @contextmanager
-def world(major: int | None = None) -> Iterator[World]:
+def world(major: int | None = None, settings: Mapping[str, str] | None = None) -> Iterator[World]:
     """A server of this major version (default: the newest on the machine), destroyed at the end."""
-    server = start_server(major or available_majors()[-1], settings={"max_wal_size": "8GB"})
+    chosen = {"max_wal_size": "8GB"} if settings is None else dict(settings)
+    server = start_server(major or available_majors()[-1], settings=chosen)
     try:
         yield World(server)
     finally:

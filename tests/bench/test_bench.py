@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from benchmarks.everything import MEASURES
 from benchmarks.table import Judged, Line, plain, shown
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,11 +22,18 @@ PARTS = (
     "memory",
     "--help",
     "status",
-    "apply",
+    "apply the log",
+    "one change",
+    "compare",
+    "restore",
+    "base backup",
+    "p99",
+    "write pause",
 )
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # a full tool run many times over: minutes beside other test processes
 def test_the_measures_run_on_a_small_table():
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks", "--quick", "--json", "--rows", "5000"],
@@ -39,13 +47,22 @@ def test_the_measures_run_on_a_small_table():
     assert (document["rows"], document["missed"]) == (5000, 0)
     told = [line["what"] for line in document["lines"]]
     assert [part for part in PARTS if not any(part in what for what in told)] == []
+    assert list(dict.fromkeys(line["measure"] for line in document["lines"])) == list(MEASURES)
     # What untouched tables cost is a difference of two runs: on a busy machine it can come out as nothing.
-    differences = ("untouched",)
+    may_be_nothing = ("untouched", "errors", "lost")
     assert [
         line["what"]
         for line in document["lines"]
-        if line["measured"] <= 0 and not any(part in line["what"] for part in differences)
+        if not line["skipped"]
+        and line["measured"] <= 0
+        and not any(part in line["what"] for part in may_be_nothing)
     ] == []
+
+
+def test_what_could_not_be_measured_has_no_figure_and_misses_no_target():
+    skipped = Line("a", 0.0, "ms", limit=100, judged=Judged.MEASURED, skipped="no pooler here")
+    assert (skipped.within, plain(skipped)["measured"]) == (None, None)
+    assert "not measured: no pooler here" in shown([skipped])
 
 
 def test_a_target_may_be_about_the_figure_the_ratio_or_what_is_added():
