@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from benchmarks.everything import FULL, MODERATE, QUICK, Facts, Measured, Size, measure
+from benchmarks.page import PAGE, page
 from benchmarks.table import Line, plain, shown
 
 
@@ -18,6 +19,8 @@ def main(arguments: Sequence[str]) -> int:
     measured, facts = measure(_size(asked), asked.major)
     if asked.quick:
         measured = {name: [_unjudged(line) for line in lines] for name, lines in measured.items()}
+    if asked.write:
+        PAGE.write_text(page(measured, facts), "utf-8")
     lines = [line for of_one in measured.values() for line in of_one]
     missed = sum(line.within is False for line in lines)
     if asked.json:
@@ -35,7 +38,11 @@ def _asked(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--rows", type=int, help=f"rows of the large table; default {FULL.rows:,}")
     parser.add_argument("--major", type=int, help="major version of PostgreSQL; default: the newest here")
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
-    return parser.parse_args(arguments)
+    parser.add_argument("--write", action="store_true", help="write docs/reference/measures.md as well")
+    asked = parser.parse_args(arguments)
+    if asked.quick and asked.write:
+        parser.error("--write needs sizes that can be judged: leave --quick out")
+    return asked
 
 
 def _size(asked: argparse.Namespace) -> Size:

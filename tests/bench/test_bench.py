@@ -59,6 +59,12 @@ def test_the_measures_run_on_a_small_table():
     ] == []
 
 
+def test_a_page_is_not_written_from_sizes_that_cannot_be_judged():
+    asked = [sys.executable, "-m", "benchmarks", "--quick", "--write"]
+    done = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "leave --quick out" in done.stderr
+
+
 def test_what_could_not_be_measured_has_no_figure_and_misses_no_target():
     skipped = Line("a", 0.0, "ms", limit=100, judged=Judged.MEASURED, skipped="no pooler here")
     assert (skipped.within, plain(skipped)["measured"]) == (None, None)
