@@ -9,6 +9,7 @@ from backout.model.loss import Basis, DestroyedBy, Loss
 from backout.model.plan import Budgets, Option, Rehearsal, Strategy, Verdict, disk_need
 from backout.model.triage import Triage
 from backout.phases.strategy import halfway
+from backout.render import words
 
 
 def options(
@@ -74,8 +75,8 @@ def _in_place(repair: Rehearsal | None, down: Rehearsal | None, budgets: Budgets
     plan = repair.repair
     if plan is None:
         return row
-    told = f"brings {plan.values_back:,} values back"
-    told += f", parks {plan.fates.parked:,} rows" if plan.fates.parked else ""
+    told = f"brings {words.plural(plan.values_back, 'value')} back"
+    told += f", parks {words.plural(plan.fates.parked, 'row')}" if plan.fates.parked else ""
     if row.verdict is not Verdict.RECOMMENDED:
         return replace(row, reason=f"{row.reason}; {told}" if row.reason else told)
     if not plan.source.exact:
