@@ -385,7 +385,23 @@ class Copies:
     copies: tuple[Copy, ...] = ()
     servers: tuple[Server, ...] = ()
     stopped: tuple[str, ...] = ()
+    instances: tuple[Restored, ...] = ()
     next: str = "nothing"
+
+
+@dataclass(frozen=True)
+class Restored:
+    name: str
+    target: str = "just before the commit of transaction 764 (0/3013780)"
+    serves: str = ""
+    directory: str = "/var/tmp/backout-9a0c/data"
+
+
+def test_a_restored_cluster_that_serves_is_named_so():
+    answer = Copies(instances=(Restored("inc-3k9d-before"), Restored("inc-3k9d-new", serves="10.0.0.7:5433")))
+    shown = " ".join(copies_screen(answer, style=Style(), now=NOW).split())
+    assert "inc-3k9d-new serves on 10.0.0.7:5433" in shown
+    assert "isolated; it goes when its incident is closed" in shown
 
 
 def test_copies_name_their_lease():

@@ -73,6 +73,10 @@ def test_traffic_moves_to_the_restored_state_and_no_write_is_lost(guarded: Shop,
     nothing_is_lost(guarded, ledger)
     assert ran.anew.carried.fates.parked == 0
     assert ran.anew.carried.orphans == ()
+    code, held, _ = made.cli(capsys, "copies")
+    serving = {one["name"]: one["serves"] for one in held["instances"]}
+    assert serving[f"{incident}-new"] == f"127.0.0.1:{guarded.port}"
+    assert serving[f"{incident}-before"] == ""
     code, dropped, _ = made.cli(capsys, "way-back", "drop", incident)
     assert code == 0 and not dropped["state"]["armed"]
 

@@ -15,6 +15,7 @@ from backout.settings import Settings
 
 if TYPE_CHECKING:
     from backout.adapters.people.ssh_keys import SshPeople
+    from backout.ports.backups import Backups
     from backout.ports.servers import Servers
     from backout.ports.world import World
 
@@ -84,6 +85,12 @@ class Application:
         from backout.app import worlds
 
         return worlds.servers(self, name)
+
+    def backups(self, name: str) -> Backups | None:
+        """The backup tool of the target; None where none is configured."""
+        from backout.app import worlds
+
+        return worlds.backups(self, name)
 
     def people(self) -> SshPeople:
         """The enrolled people."""

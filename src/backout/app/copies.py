@@ -8,11 +8,12 @@ from datetime import UTC, datetime, timedelta
 
 from backout.app import lock
 from backout.app.desk import Desk
-from backout.app.results import CopyLine, CopyList, ServerLine
+from backout.app.results import CopyLine, CopyList, InstanceLine, ServerLine
 from backout.errors import Refused
 from backout.model.journal import EntryKind
 from backout.model.snapshot import BeforeUp
 from backout.phases.snapshot.facts import Proven
+from backout.ports.backups import Instance
 from backout.ports.servers import Scratch, Servers
 from backout.postgres import copies
 from backout.postgres.copies import Copy
@@ -34,7 +35,24 @@ def listing(desk: Desk, target: str | None) -> CopyList:
     over = any(copy.expired(datetime.now(UTC)) for _, there in found for copy in there)
     following = "copies --stop" if idle else "copies --destroy-expired" if over else ""
     command = desk.app.for_target(f"backout {following}", name) if following else "nothing"
-    return CopyList(tuple(lines), command, (*running, *stopped))
+    return CopyList(tuple(lines), command, (*running, *stopped), instances=_instances(desk, name))
+
+
+def _instances(desk: Desk, target: str) -> tuple[InstanceLine, ...]:
+    """Restored clusters, whole and half made."""
+    backups = desk.app.backups(target)
+    if backups is None:
+        return ()
+    whole = tuple(
+        InstanceLine(one.name, one.backup, str(one.target), _serves(one), one.data_directory)
+        for one in backups.instances()
+    )
+    return (*whole, *(InstanceLine(name, "", "half made", "", "") for name in backups.unfinished()))
+
+
+def _serves(instance: Instance) -> str:
+    at = instance.serving.listening if instance.serving is not None else None
+    return f"{at.host}:{at.port}" if at is not None else ""
 
 
 def _on(servers: Servers, scratch: Scratch) -> tuple[Copy, ...]:
@@ -71,6 +89,10 @@ def destroy(desk: Desk, target: str | None, names: tuple[str, ...], *, expired: 
             for copy in copies.list_copies(dsn, scratch.name):
                 if copy.database in names or (expired and copy.expired(now)):
                     copies.destroy(scratch, dsn, copy.database)
+        for instance in _instances(desk, desk.app.target_name(target)):
+            backups = desk.app.backups(desk.app.target_name(target))
+            if instance.name in names and backups is not None:
+                backups.destroy(instance.name)
     return listing(desk, target)
 
 

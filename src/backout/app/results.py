@@ -341,6 +341,20 @@ class ServerLine:
 
 
 @dataclass(frozen=True, slots=True)
+class InstanceLine:
+    """One cluster restored from a base backup and the WAL."""
+
+    name: str
+    backup: str
+    """Empty for one that a killed command left half made."""
+    target: str
+    """Where its recovery ended, in words."""
+    serves: str
+    """host:port on which it serves the application: it is the production, or about to be."""
+    directory: str
+
+
+@dataclass(frozen=True, slots=True)
 class CopyList:
     """`copies`."""
 
@@ -349,6 +363,8 @@ class CopyList:
     servers: tuple[ServerLine, ...] = ()
     stopped: tuple[str, ...] = ()
     """Servers that `--stop` ended: no process and no file of them was found afterwards."""
+    instances: tuple[InstanceLine, ...] = ()
+    """Restored clusters, which go when their incident is closed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from backout.model.target import TargetIdentity
 from backout.phases.cutover import act, prove
 from backout.phases.cutover.facts import Leftover
 from backout.phases.cutover.ground import Ground, Logins, sessions
-from backout.ports.handover import Drain
+from backout.ports.handover import Drain, WayBack
 from backout.ports.run import Run
 from backout.ports.traffic import Address
 from backout.ports.world import NewPlace, World
@@ -31,32 +31,13 @@ def ground(run: Run, world: World, plan: RestorePlan, drain: Drain) -> Iterator[
     """What the cutover of this plan stands on; logins are read anew."""
     place = _place(world)
     new = copy_dsn(world, plan.new.database, plan.new.instance)
-    old = world.databases.operate_dsn()
-    elsewhere = next(name for name in _MAINTENANCE if name != plan.new.database)
-    logins = Logins(
-        old=old,
-        old_elsewhere=with_database(old, elsewhere),
-        old_second=world.databases.snapshot_dsn(),
-        old_application=place.application(),
-        new=new,
-        new_elsewhere=with_database(new, elsewhere),
-        new_application=_there(place),
-        canary=place.through(),
-    )
-    traffic = place.traffic(plan.new.database, logins.new_elsewhere)
-    with closing(traffic), open_session(new, f"backout/{run.incident}/way-back") as session:
-        yield Ground(
-            target=world.target,
-            incident=run.incident,
-            traffic=traffic,
-            drain=drain,
-            way_back=SlotWayBack(session, None, None, hours=plan.way_back_hours),
-            logins=logins,
-            links={"old": place.link(logins.old_elsewhere), "new": place.link(logins.new_elsewhere)},
-            new=Address(place.host, place.port, plan.new.database),
-            budget=CutoverBudget(),
-            now=world.now,
-        )
+    address = Address(place.host, place.port, plan.new.database)
+    old = (world.databases.operate_dsn(), place.application())
+    logins = _logins(plan, place, old, (new, _there(place)), second=world.databases.snapshot_dsn())
+    with open_session(new, f"backout/{run.incident}/way-back") as session:
+        way_back = SlotWayBack(session, None, None, hours=plan.way_back_hours)
+        with _on(run, world, drain, way_back, logins, address) as made:
+            yield made
 
 
 @contextmanager
@@ -65,28 +46,46 @@ def ground_back(run: Run, world: World, plan: RestorePlan, drain: Drain, old: st
     behind its fence."""
     place = _place(world)
     new = copy_dsn(world, plan.new.database, plan.new.instance)
-    elsewhere = next(name for name in _MAINTENANCE if name != plan.new.database)
-    logins = Logins(
-        old=new,
-        old_elsewhere=with_database(new, elsewhere),
-        old_application=_there(place),
-        new=old,
-        new_elsewhere=with_database(old, elsewhere),
-        new_application=place.application(),
-        canary=place.through(),
-    )
     there = place.link(place.application())
-    traffic = place.traffic(plan.new.database, logins.new_elsewhere)
+    address = Address(there.host, there.port, plan.new.database)
+    logins = _logins(plan, place, (new, _there(place)), (old, place.application()))
+    with _on(run, world, drain, NoWayBack(), logins, address) as made:
+        yield made
+
+
+def _logins(
+    plan: RestorePlan, place: NewPlace, left: tuple[str, str], taken: tuple[str, str], second: str = ""
+) -> Logins:
+    """Of the side that is left and of the one that traffic moves to: ours, and the application's."""
+    elsewhere = next(name for name in _MAINTENANCE if name != plan.new.database)
+    return Logins(
+        old=left[0],
+        old_elsewhere=with_database(left[0], elsewhere),
+        old_application=left[1],
+        new=taken[0],
+        new_elsewhere=with_database(taken[0], elsewhere),
+        new_application=taken[1],
+        canary=place.through(),
+        old_second=second,
+    )
+
+
+@contextmanager
+def _on(
+    run: Run, world: World, drain: Drain, way_back: WayBack, logins: Logins, address: Address
+) -> Iterator[Ground]:
+    place = _place(world)
+    traffic = place.traffic(address.database, logins.new_elsewhere)
     with closing(traffic):
         yield Ground(
             target=world.target,
             incident=run.incident,
             traffic=traffic,
             drain=drain,
-            way_back=NoWayBack(),
+            way_back=way_back,
             logins=logins,
             links={"old": place.link(logins.old_elsewhere), "new": place.link(logins.new_elsewhere)},
-            new=Address(there.host, there.port, plan.new.database),
+            new=address,
             budget=CutoverBudget(),
             now=world.now,
         )

@@ -52,6 +52,19 @@ class ServerRow(Protocol):
     def directory(self) -> str: ...
 
 
+class InstanceRow(Protocol):
+    """One restored cluster; `serves` is empty while it is isolated."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def target(self) -> str: ...
+    @property
+    def serves(self) -> str: ...
+    @property
+    def directory(self) -> str: ...
+
+
 class CopiesAnswer(Protocol):
     """What `copies` answers."""
 
@@ -59,6 +72,8 @@ class CopiesAnswer(Protocol):
     def copies(self) -> Sequence[CopyRow]: ...
     @property
     def servers(self) -> Sequence[ServerRow]: ...
+    @property
+    def instances(self) -> Sequence[InstanceRow]: ...
     @property
     def stopped(self) -> Sequence[str]:
         """Servers that were stopped just now."""
@@ -73,6 +88,8 @@ def screen(answer: CopiesAnswer, *, style: Style, now: datetime) -> str:
     lines = _copies(answer.copies, style, now)
     for server in answer.servers:
         lines += hanging(f"  server {style.text(server.name)}  ", _server(server, now), style)
+    for instance in answer.instances:
+        lines += hanging(f"  restored {style.text(instance.name)}  ", _instance(instance), style)
     for name in answer.stopped:
         told = f"{name} is stopped: no process and no file of it is left"
         lines += hanging(f"  {style.symbol(State.PASS)} ", told, style)
@@ -94,6 +111,12 @@ def _server(server: ServerRow, now: datetime) -> str:
     if until is not None:
         return f"runs; a lease ends {words.due(until, now)}"
     return "runs; nobody holds a copy on it" if server.ours else "is yours; nobody holds a copy on it"
+
+
+def _instance(instance: InstanceRow) -> str:
+    if instance.serves:
+        return f"serves on {instance.serves}; its files are in {instance.directory}"
+    return f"{instance.target}, isolated; it goes when its incident is closed"
 
 
 def _lease(copy: CopyRow, now: datetime) -> str:
