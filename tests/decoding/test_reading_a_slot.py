@@ -281,7 +281,7 @@ def test_a_missing_slot_and_one_in_use_are_told_apart(world: World):
     source = Source(world.source_dsn, "nosuch", ("backout_r",), start, "backout/inc-1/1")
     with pytest.raises(UnknownName, match="nosuch"):
         Stream(source)
-    with world.open(start), pytest.raises(Refused, match="is active for PID"):
+    with world.open(start), pytest.raises(NeighbourUnreachable, match="is active for PID"):
         world.open(start)
 
 

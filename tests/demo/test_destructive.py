@@ -66,7 +66,7 @@ def test_a_truncate_cascade_and_a_dropped_column_are_repaired_beside_four_writer
     assert first_words(told.group(1)) == first_words(last), "the README shows another end"
 
 
-@pytest.mark.slow
+@pytest.mark.soak  # the first demo, and the night with a cutover, are killed in the ordinary run
 @pytest.mark.node
 @pytest.mark.timeout(600)
 def test_a_destructive_night_killed_in_the_middle_goes_on_with_the_same_incident(own: Place) -> None:

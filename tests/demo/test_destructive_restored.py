@@ -88,6 +88,7 @@ def without_pooler() -> str:
     return path
 
 
+@pytest.mark.soak  # the lever itself has tests of its own
 def test_without_a_pooler_each_client_sees_one_error_and_nothing_is_lost(own: Place) -> None:
     place = Place(own.root / "restore")
     code, document, screen = end(begin(own, *NIGHT, path=without_pooler()))

@@ -1,11 +1,12 @@
 """`backout` in a process that is killed right before or right after one entry of its journal.
 
-`python -m tests.story.dying before|after KIND KEY … -- the command`: KEY is the end of the entry's key.
+`python -m tests.story.dying before|after KIND KEY -- the command`, with the key as `plain` gives it.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 from typing import Any
@@ -15,6 +16,11 @@ from backout.engine.journals import SqliteJournal
 from backout.model.journal import Entry, EntryKind
 
 
+def plain(key: str) -> str:
+    """A key of a journal without its round, and without the number or the snapshot that it ends in."""
+    return re.sub(r"^r\d+\.|\.(\d+|snap-\w+)$", "", key)
+
+
 def main() -> None:
     when, kind, key, _, *command = sys.argv[1:]
     append = SqliteJournal.append
@@ -22,7 +28,7 @@ def main() -> None:
     def dying(
         self: SqliteJournal, incident: str, of: EntryKind, name: str, *rest: Any, **named: Any
     ) -> Entry:
-        meant = (of.value, name.partition(".")[2] or name) == (kind, key)
+        meant = (of.value, plain(name)) == (kind, key)
         if meant and when == "before":
             os.kill(os.getpid(), signal.SIGKILL)
         entry = append(self, incident, of, name, *rest, **named)
