@@ -14,6 +14,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from backout.adapters.servers.local import LocalServers
 from backout.phases.cutover import decide
 from backout.testing.servers import available_majors, free_port
 from tests.cutover.sides import CLERK, SECRET, Pooler, Sides, pooler
@@ -126,6 +127,19 @@ def shop(major: int, root: Path, monkeypatch: pytest.MonkeyPatch, *, proof: str 
                 yield made_shop
             finally:
                 _end_writers()
+                _end_servers(made)
+
+
+def _end_servers(made: World) -> None:
+    """Restored instances, serving or not, and scratch servers."""
+    backups = made.application().world("heroes").backups
+    assert backups is not None
+    for name in {*(instance.name for instance in backups.instances()), *backups.unfinished()}:
+        backups.retire(name)
+        backups.destroy(name)
+    servers = LocalServers(made.state)
+    for scratch in (*servers.running(), *servers.stopped()):
+        servers.destroy(scratch)
 
 
 def _roles(prod: Production, made: World) -> None:

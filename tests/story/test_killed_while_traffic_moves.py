@@ -191,7 +191,7 @@ def test_killed_again_and_again_around_the_move_it_ends_the_same(shop16: Shop, c
     leaves_the_new_side(story, capsys)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.timeout(900)
 def test_a_new_round_takes_over_what_was_restored_and_is_refused_once_traffic_has_moved(shop16: Shop, capsys):
     story = begun(shop16, capsys)
@@ -266,7 +266,7 @@ def killed_at_random(story: Story, kills: int) -> None:
     ends_well(story)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.timeout(900)
 def test_killed_at_random_moments_it_ends_the_same(shop16: Shop, capsys):
     story = begun(shop16, capsys)

@@ -145,6 +145,7 @@ def test_the_way_back_brings_everything_written_since_to_the_old_side(guarded: S
     assert code == 3, answer
 
 
+@pytest.mark.soak
 def test_the_way_back_is_given_up_by_word_or_when_its_time_is_over(tmp_path, monkeypatch, capsys):
     with shop(16, tmp_path, monkeypatch) as guarded:
         made = guarded.made
