@@ -38,6 +38,7 @@ def test_the_demo_rescues_its_database_in_under_three_minutes(own: Place) -> Non
     assert password not in screen
 
 
+@pytest.mark.soak  # the night with a cutover is killed in the ordinary run
 def test_a_demo_killed_in_the_middle_goes_on_with_the_same_incident(own: Place) -> None:
     wanted = random.Random().choice(["contain", "prove", "propose", "approve", "revert application"])
     incident = kill_after(begin(own, "--json"), own, wanted, random.Random().uniform(0.2, 4.0))
@@ -55,6 +56,7 @@ def test_two_demos_do_not_share_a_world(own: Place) -> None:
     assert (code, document["what"]) == (3, "another demo is running here")
 
 
+@pytest.mark.soak
 def test_a_demo_whose_etl_never_comes_back_fails_its_verification(own: Place) -> None:
     code, document, screen = end(begin(own, "--json", "--dead-etl"))
     assert (code, document["verified"]) == (1, False), screen

@@ -179,7 +179,7 @@ AROUND: tuple[Point, ...] = (
 """Each process gets further than the one before it, and is killed there."""
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.timeout(900)
 def test_killed_again_and_again_around_the_move_it_ends_the_same(shop16: Shop, capsys):
     story = begun(shop16, capsys)

@@ -49,8 +49,9 @@ def behind_the_down(world: World, proposals: Sequence[Proposal], incident: str) 
 
 
 def _key(world: World, proposals: Sequence[Proposal]) -> int | None:
-    """The tool's lock; None too where the tool itself has to run again (a migration that is completed)."""
-    if any(p.lists_after or p.finish is not None for p in proposals):
+    """The tool's lock; None too where the tool itself has to run again (a migration that is completed), and
+    where there is no down to stand behind (traffic moves instead)."""
+    if not proposals or any(p.lists_after or p.finish is not None for p in proposals):
         return None
     key: int | None = getattr(world.migrator, "advisory_lock_key", None)
     return key
