@@ -17,6 +17,7 @@ from backout.model.execution import Execution, Outcome, Verification, Watch
 from backout.model.gate import Proposals
 from backout.model.incident import Incident
 from backout.model.journal import EntryKind
+from backout.model.people import Approval
 from backout.model.plan import Proposal, Rehearsal, Strategy
 from backout.model.repair import RepairDone
 from backout.model.restore import RestoreDone
@@ -192,7 +193,8 @@ def _advance(desk: Desk, incident: Incident, go: Mapping[str, str], watch_second
 def _chosen(desk: Desk, incident_id: str, proposals: Proposals) -> tuple[Proposal, ...]:
     """The proposals that may be carried out; none of them all when traffic is to move: nothing of ours may
     then stand in the old database."""
-    letters = {str(entry.body.get("strategy")) for entry in desk.signals(incident_id, "approval")}
+    given = (codec.load(Approval, entry.body) for entry in desk.signals(incident_id, "approval"))
+    letters = {approval.strategy for approval in given}
     chosen = [p for p in proposals.proposals if not letters or p.strategy.value in letters]
     return tuple(p for p in chosen if p.restore is None)
 
