@@ -9,7 +9,16 @@ import typer
 
 from backout.cli.at_work import desk as at_desk
 from backout.cli.at_work import incident_or_only, now
-from backout.cli.console import ConfigOption, JsonOption, ask_line, emit, say, style
+from backout.cli.console import (
+    ConfigOption,
+    ConfirmOption,
+    JsonOption,
+    SignatureOption,
+    ask_line,
+    emit,
+    say,
+    style,
+)
 
 if TYPE_CHECKING:
     from backout.app.results import Approved
@@ -29,9 +38,9 @@ def approve(
     accept: Annotated[
         list[str] | None, typer.Option("--accept", help="Names of what the strategy does not give back.")
     ] = None,
-    confirm: Annotated[str | None, typer.Option(help="The target's name, where nobody can be asked.")] = None,
+    confirm: ConfirmOption = None,
     key: Annotated[Path | None, typer.Option(help="Private key file; read once, never stored.")] = None,
-    signature: Annotated[Path | None, typer.Option(help="A signature made by ssh-keygen -Y sign.")] = None,
+    signature: SignatureOption = None,
     message: Annotated[
         Path | None, typer.Option("--message", help="Write the text to sign here, and sign nothing.")
     ] = None,

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 from typing import Annotated, NoReturn
 
@@ -24,6 +25,13 @@ JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on s
 TargetOption = Annotated[
     str | None,
     typer.Option("--target", "-t", help="Which target of backout.toml; needed when there are several."),
+]
+SignerKeyOption = Annotated[Path | None, typer.Option("--key", help="Private key file; else the ssh-agent.")]
+SignatureOption = Annotated[
+    Path | None, typer.Option("--signature", help="A signature made by ssh-keygen -Y sign.")
+]
+ConfirmOption = Annotated[
+    str | None, typer.Option("--confirm", help="The target's name, where nobody can be asked.")
 ]
 ConfigOption = Annotated[
     str | None,

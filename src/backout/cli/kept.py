@@ -9,7 +9,16 @@ import typer
 
 from backout.cli.at_work import desk as at_desk
 from backout.cli.at_work import incident_or_only, now
-from backout.cli.console import ConfigOption, JsonOption, confirm_target, emit, say
+from backout.cli.console import (
+    ConfigOption,
+    ConfirmOption,
+    JsonOption,
+    SignatureOption,
+    SignerKeyOption,
+    confirm_target,
+    emit,
+    say,
+)
 
 verbs = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="What a down destroyed, and its way back."
@@ -96,9 +105,9 @@ def put_back(
         str, typer.Option("--rows", help="Instead: whole rows of this table that were deleted.")
     ] = "",
     person: Annotated[str, typer.Option("--as", help="Who signs: a name enrolled in allowed_signers.")] = "",
-    key: Annotated[Path | None, typer.Option(help="Private key file; else the ssh-agent.")] = None,
-    signature: Annotated[Path | None, typer.Option(help="A signature made by ssh-keygen -Y sign.")] = None,
-    confirm: Annotated[str | None, typer.Option(help="The target's name, where nobody can be asked.")] = None,
+    key: SignerKeyOption = None,
+    signature: SignatureOption = None,
+    confirm: ConfirmOption = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Also replace live values.")] = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
@@ -134,9 +143,9 @@ def drop(
     reason: Annotated[str, typer.Option("--reason", help="Why nobody needs the values any more.")] = "",
     early: Annotated[bool, typer.Option("--early", help="Also before their retention is over.")] = False,
     person: Annotated[str, typer.Option("--as", help="Who signs: a name enrolled as owner.")] = "",
-    key: Annotated[Path | None, typer.Option(help="Private key file; else the ssh-agent.")] = None,
-    signature: Annotated[Path | None, typer.Option(help="A signature made by ssh-keygen -Y sign.")] = None,
-    confirm: Annotated[str | None, typer.Option(help="The target's name, where nobody can be asked.")] = None,
+    key: SignerKeyOption = None,
+    signature: SignatureOption = None,
+    confirm: ConfirmOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from backout.cli.at_work import at_terminal, incident_or_only
 from backout.cli.at_work import desk as at_desk
-from backout.cli.console import ConfigOption, JsonOption, confirm_target, emit, say
+from backout.cli.console import (
+    ConfigOption,
+    ConfirmOption,
+    JsonOption,
+    SignatureOption,
+    SignerKeyOption,
+    confirm_target,
+    emit,
+    say,
+)
 
 verbs = typer.Typer(
     no_args_is_help=True,
@@ -90,9 +98,9 @@ def resolve(
         str, typer.Option("--set", help="Instead: this column gets a value, read from stdin.")
     ] = "",
     person: Annotated[str, typer.Option("--as", help="Who signs: a name enrolled in allowed_signers.")] = "",
-    key: Annotated[Path | None, typer.Option(help="Private key file; else the ssh-agent.")] = None,
-    signature: Annotated[Path | None, typer.Option(help="A signature made by ssh-keygen -Y sign.")] = None,
-    confirm: Annotated[str | None, typer.Option(help="The target's name, where nobody can be asked.")] = None,
+    key: SignerKeyOption = None,
+    signature: SignatureOption = None,
+    confirm: ConfirmOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
