@@ -208,8 +208,7 @@ def _anew(done: RestoreDone) -> tuple[str, ...]:
     back = f" The way back stays armed until {done.moved.way_back_until}." if done.moved.way_back else ""
     return (
         f"Data: what the migration had destroyed is there again; of {words.plural(fates.total, 'write')} "
-        f"made since, {fates.carried:,} carried, {fates.archived:,} kept, {fates.parked:,} parked, "
-        f"{fates.listed:,} listed, 0 lost.",
+        f"made since, {words.fates(fates)}, 0 lost.",
         f"Traffic moved to {done.serving.address}, held for {done.moved.hold_ms:.0f} ms.{back}",
         *(f"The new server: {note}." for note in done.serving.notes),
         f"After a reboot of its machine start it by hand: {done.serving.by_hand}",

@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
+from backout.model.fates import Fates
 from backout.model.loss import Basis, Figure
 
 _SECRETS = (
@@ -165,3 +166,9 @@ def short_digest(digest: str) -> str:
 def plain_table(name: str) -> str:
     """A table as people call it: without the namespace schema `public`."""
     return name.removeprefix("public.")
+
+
+def fates(found: Fates) -> str:
+    """`5,318 carried, 0 kept, 2 parked, 31 listed`."""
+    first = f"{found.carried:,} carried, {found.archived:,} kept"
+    return f"{first}, {found.parked:,} parked, {found.listed:,} listed"

@@ -87,8 +87,7 @@ def _moved(anew: RestoreDone, style: Style) -> list[str]:
     fates = anew.carried.fates
     lines = hanging(
         "",
-        f"{words.plural(fates.total, 'write')} since the migration: {fates.carried:,} carried, "
-        f"{fates.archived:,} kept, {fates.parked:,} parked, {fates.listed:,} listed, 0 lost",
+        f"{words.plural(fates.total, 'write')} since the migration: {words.fates(fates)}, 0 lost",
         style,
     )
     if anew.moved.way_back:

@@ -28,8 +28,7 @@ def used(went: WentBack, *, style: Style, next: str) -> str:
     lines += checks([check for check in went.proof.checks if not check.good], style)
     lines += hanging(
         "",
-        f"{words.plural(fates.total, 'write')} made on the new side: {fates.carried:,} carried, "
-        f"{fates.archived:,} kept, {fates.parked:,} parked, {fates.listed:,} listed, 0 lost",
+        f"{words.plural(fates.total, 'write')} made on the new side: {words.fates(fates)}, 0 lost",
         style,
     )
     lines += hanging("", "The migration is live again; the new side is fenced.", style)
