@@ -6,7 +6,8 @@ import json
 import os
 from pathlib import Path
 
-from backout.phases.lost_writes.way_back import Road, carry_back
+from backout.phases.lost_writes.following import Route
+from backout.phases.lost_writes.way_back import carry_back
 from backout.postgres.decoding.transactions import End
 from backout.postgres.writes.follow import Limits
 
@@ -16,7 +17,7 @@ def main() -> None:
     told["publications"] = tuple(told["publications"])
     told["directory"] = Path(told["directory"])
     print("begins", flush=True)
-    carry_back(Road(**told), End(), limits=Limits(transactions=20, seconds=0.05))
+    carry_back(Route(**told), End(), limits=Limits(transactions=20, seconds=0.05))
 
 
 if __name__ == "__main__":

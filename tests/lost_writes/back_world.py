@@ -10,7 +10,8 @@ from pathlib import Path
 
 from backout.model.changes import lsn_of
 from backout.model.fates import Fate, Fates, Reason
-from backout.phases.lost_writes.way_back import Road, carry_back
+from backout.phases.lost_writes.following import Route
+from backout.phases.lost_writes.way_back import carry_back
 from backout.postgres import parked
 from backout.postgres.connect import open_session
 from backout.postgres.decoding.transactions import End
@@ -30,7 +31,7 @@ class World:
     server: RealServer
     new: str
     old: str
-    road: Road
+    road: Route
 
     def write(self, *statements: str) -> None:
         """The application, each statement its own transaction."""
@@ -43,7 +44,7 @@ class World:
             return session.execute(query.encode()).fetchall()
 
     def entries(self) -> tuple[parked.Entry, ...]:
-        with open_session(self.road.old, "backout/test/1") as session:
+        with open_session(self.road.writes, "backout/test/1") as session:
             return parked.entries(session, INCIDENT)
 
     def told(self) -> set[tuple[str, str, Fate, Reason]]:
@@ -80,7 +81,8 @@ def world(server: RealServer, directory: Path, setup: str, up: str, *, full: boo
             made = session.execute("SELECT pubname::text FROM pg_publication ORDER BY 1").fetchall()
             publications = tuple(row[0] for row in made)
             conninfo = server.layout.conninfo
-            road = Road(conninfo(new), name, publications, conninfo(old), RUN, INCIDENT, directory)
+            ends = (conninfo(new), name, publications, None, conninfo(old))
+            road = Route(*ends, RUN, INCIDENT, directory, "backout/test/2")
             try:
                 yield World(server, new, old, road)
             finally:

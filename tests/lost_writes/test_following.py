@@ -42,7 +42,7 @@ def test_an_error_that_nobody_foresaw_ends_it_and_is_heard(route: Route):
         session.execute("SELECT 1 / 0")
         raise AssertionError("not reached")
 
-    with Following(route, translate) as made:
+    with following.following_log(route, translate) as made:
         ended(made)
         with pytest.raises(Stopped, match="division by zero"):
             made.require_alive()
@@ -72,7 +72,7 @@ def test_breaks_are_counted_in_a_row(route: Route, monkeypatch: pytest.MonkeyPat
         raise NeighbourUnreachable("gone", where="x", intact="x", next="x")
 
     monkeypatch.setattr(Following, "_once", once)
-    with Following(route, translate) as made:
+    with following.following_log(route, translate) as made:
         ended(made)
     assert 60 + following._BREAKS - 1 <= calls <= 60 + following._BREAKS
 

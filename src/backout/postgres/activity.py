@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import psycopg
 
 from backout.errors import Refused
+from backout.model.changes import lsn_of
 from backout.model.loss import Figure
 from backout.model.triage import AffectedStatement, Blocker, InvalidIndex
 from backout.postgres.connect import Session
@@ -217,6 +218,13 @@ def database_size(session: Session) -> int:
     row = session.execute("SELECT pg_catalog.pg_database_size(pg_catalog.current_database())").fetchone()
     assert row is not None
     return int(row[0])
+
+
+def flushed_lsn(session: Session) -> int:
+    """Everything that has committed durably lies before this position of the log."""
+    row = session.execute("SELECT pg_catalog.pg_current_wal_flush_lsn()::text").fetchone()
+    assert row is not None
+    return lsn_of(row[0])
 
 
 def current_lsn(session: Session) -> str:

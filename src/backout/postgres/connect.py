@@ -60,6 +60,11 @@ def with_database(dsn: str, database: str) -> str:
     return make_conninfo(dsn, dbname=database)
 
 
+def elsewhere(dsn: str, database: str) -> str:
+    """The same login in another database of the cluster than this one, which may be the usual one itself."""
+    return with_database(dsn, "template1" if database == "postgres" else "postgres")
+
+
 def with_address(dsn: str, host: str, port: int) -> str:
     """The same login at another address."""
     _parts(dsn)

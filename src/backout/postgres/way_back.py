@@ -125,7 +125,7 @@ def publications(session: Session, name: str) -> tuple[str, ...]:
     """The publications of this way back that exist."""
     rows = session.execute(
         "SELECT pubname::text FROM pg_catalog.pg_publication WHERE pubname IN (%s, %s) ORDER BY 1",
-        (name, f"{name}_i"),
+        witness.publications_of(name),
     ).fetchall()
     return tuple(row[0] for row in rows)
 

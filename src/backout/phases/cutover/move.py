@@ -18,12 +18,10 @@ from backout.ports.run import Run
 from backout.ports.traffic import Address
 from backout.ports.world import NewPlace, World
 from backout.postgres import fence, names, sides, witness
-from backout.postgres.connect import open_session, with_address, with_database
+from backout.postgres.connect import elsewhere, open_session, with_address, with_database
 from backout.postgres.routing import make_writable
 from backout.postgres.stage import copy_dsn
 from backout.postgres.way_back import NoWayBack, SlotWayBack, retained
-
-_MAINTENANCE = ("postgres", "template1")
 
 
 @contextmanager
@@ -57,13 +55,12 @@ def _logins(
     plan: RestorePlan, place: NewPlace, left: tuple[str, str], taken: tuple[str, str], second: str = ""
 ) -> Logins:
     """Of the side that is left and of the one that traffic moves to: ours, and the application's."""
-    elsewhere = next(name for name in _MAINTENANCE if name != plan.new.database)
     return Logins(
         old=left[0],
-        old_elsewhere=with_database(left[0], elsewhere),
+        old_elsewhere=elsewhere(left[0], plan.new.database),
         old_application=left[1],
         new=taken[0],
-        new_elsewhere=with_database(taken[0], elsewhere),
+        new_elsewhere=elsewhere(taken[0], plan.new.database),
         new_application=taken[1],
         canary=place.through(),
         old_second=second,

@@ -8,6 +8,7 @@ from backout.errors import Refused
 from backout.model.guard import Guard, GuardPlan
 from backout.phases.guard.facts import GuardFacts, Sight
 from backout.ports.world import Session, World
+from backout.postgres import standing_around
 from backout.postgres.capabilities import ask_capture_rights
 from backout.postgres.capture import leftovers, platforms, publications, slots, tables
 from backout.postgres.capture.leftovers import Stranger
@@ -37,7 +38,7 @@ def facts(world: World, name: str) -> GuardFacts:
             identity=seen.target,
             owner_rights=ask_capture_rights(owner),
             log_rights=ask_capture_rights(log),
-            wal_level=_setting(owner, "wal_level"),
+            wal_level=standing_around.setting(owner, "wal_level"),
             keep_limit_bytes=_keep_limit(owner),
             has_failover=slots.has_failover(log),
             standbys=slots.standbys(log),
@@ -47,11 +48,6 @@ def facts(world: World, name: str) -> GuardFacts:
             history=world.migrator.history(owner),
             schema_digest=digest(read_schema(owner)),
         )
-
-
-def _setting(session: Session, name: str) -> str:
-    row = session.execute("SELECT pg_catalog.current_setting(%s)", (name,)).fetchone()
-    return str(row[0]) if row else ""
 
 
 def _keep_limit(session: Session) -> int:

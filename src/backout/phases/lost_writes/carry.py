@@ -13,11 +13,12 @@ from backout.model.changes import lsn_of, lsn_text
 from backout.model.repair import RepairTable
 from backout.model.restore import Carried, LogSource, NewSide, RestorePlan
 from backout.model.snapshot import BeforeUp
-from backout.phases.lost_writes.following import Following, Route, Translate, applying, spill
+from backout.phases.lost_writes.following import Following, Route, Translate, applying, following_log, spill
 from backout.phases.lost_writes.from_log import FromLog, States
 from backout.phases.lost_writes.log_map import log_tables
 from backout.ports.run import Run
 from backout.ports.world import Session, World
+from backout.postgres.activity import flushed_lsn
 from backout.postgres.catalog import read_schema
 from backout.postgres.connect import open_session
 from backout.postgres.decoding.recognise import Signs
@@ -45,16 +46,14 @@ def rehearse(run: Run, world: World, log: LogSource, before: BeforeUp, new: NewS
 
     def act(name: str) -> Carried:
         route, translate = way(world, log, new, (before.before, before.after), run.incident, name)
-        with open_session(route.writes, name) as session:
-            make_writable(session)  # one that serves already leads the application away by its default
-            tables.make_tables(session)
-            memory.make_tables(session)
-            tables.begin_run(session, route.run, lsn_of(new.starts_at))
+        begin(route, new)
         begun = time.monotonic()
         with spill() as directory, applying(route.within(directory), translate, Peek) as (stream, applier):
             run.progress("the writes since the migration are carried onto the restored instance")
-            follow(stream, applier, End(lsn=_now(world, name)), directory)
-        return _carried(route, (*tables_of(world, before.before, before.after, new.database, name),), begun)
+            with world.databases.observe(name) as session:
+                now = flushed_lsn(session)
+            follow(stream, applier, End(lsn=now), directory)
+        return _carried(route, tables_of(world, before.before, before.after, new.database, name), begun)
 
     return run.step("lost_writes.carried", Carried, lambda attempt: act(attempt.name))
 
@@ -62,6 +61,7 @@ def rehearse(run: Run, world: World, log: LogSource, before: BeforeUp, new: NewS
 def begin(route: Route, new: NewSide) -> None:
     """Our tables on the new side, and the position from which its writes have to come."""
     with open_session(route.writes, route.name) as session:
+        make_writable(session)  # one that serves already leads the application away by its default
         tables.make_tables(session)
         memory.make_tables(session)
         tables.begin_run(session, route.run, lsn_of(new.starts_at))
@@ -72,7 +72,7 @@ def carrying(run: Run, world: World, plan: RestorePlan) -> Iterator[Following]:
     """The writes go over continuously while the block runs; each is confirmed once it is durable."""
     name = f"backout/{run.incident}/follow"
     route, translate = way(world, plan.log, plan.new, (plan.before, plan.migrated), run.incident, name)
-    with spill() as directory, Following(route.within(directory), translate) as following:
+    with spill() as directory, following_log(route.within(directory), translate) as following:
         yield following
 
 
@@ -80,7 +80,7 @@ def carrying(run: Run, world: World, plan: RestorePlan) -> Iterator[Following]:
 def idle(run: Run, world: World, plan: RestorePlan) -> Iterator[Following]:
     """The same, not begun: when everything has been carried, or something is only settled."""
     name = f"backout/{run.incident}/idle"
-    yield Following(*way(world, plan.log, plan.new, (plan.before, plan.migrated), run.incident, name))
+    yield following_log(*way(world, plan.log, plan.new, (plan.before, plan.migrated), run.incident, name))
 
 
 def readable(run: Run, world: World, plan: RestorePlan) -> None:
@@ -211,10 +211,3 @@ def _carried(route: Route, touched: tuple[RepairTable, ...], begun: float) -> Ca
             tuple(broken),
             touched,
         )
-
-
-def _now(world: World, name: str) -> int:
-    with world.databases.observe(name) as session:
-        row = session.execute("SELECT pg_catalog.pg_current_wal_flush_lsn()::text").fetchone()
-    assert row is not None
-    return lsn_of(row[0])

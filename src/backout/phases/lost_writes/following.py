@@ -13,12 +13,13 @@ from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
 from backout.errors import NeighbourUnreachable, Stopped
-from backout.model.changes import Change, Transaction, lsn_of
+from backout.model.changes import Change, Transaction
 from backout.model.check import Check, CheckState
 from backout.model.fates import Fate
 from backout.ports.handover import Lag
 from backout.ports.world import Session
 from backout.postgres import failures
+from backout.postgres.activity import flushed_lsn
 from backout.postgres.connect import open_session
 from backout.postgres.decoding.stream import Source, Stream
 from backout.postgres.decoding.transactions import Event
@@ -91,10 +92,20 @@ class Reading(Protocol):
 
 
 R = TypeVar("R", bound=Reading)
+Watch = Callable[[Counting], Counting]
+"""What stands between an applier and its translation."""
+Opened = Callable[[Watch], AbstractContextManager[tuple[Stream, Applier]]]
+"""Opens the log and the applier that it goes to."""
+
+
+def _unwatched(translation: Counting) -> Counting:
+    return translation
 
 
 @contextmanager
-def applying(route: Route, translate: Translate, read: Callable[[Source], R]) -> Iterator[tuple[R, Applier]]:
+def applying(
+    route: Route, translate: Translate, read: Callable[[Source], R], watch: Watch = _unwatched
+) -> Iterator[tuple[R, Applier]]:
     """An open source, and an applier that goes on where the last one stopped."""
     with ExitStack() as stack:
         admin = stack.enter_context(open_session(route.writes, route.name))
@@ -115,7 +126,7 @@ def applying(route: Route, translate: Translate, read: Callable[[Source], R]) ->
             parking(change, why)
             memory.recount(target.session, route.run, translation.fate(change))
 
-        applier = Applier(target.session, progress, translation, park, alive=stream.tend)
+        applier = Applier(target.session, progress, watch(translation), park, alive=stream.tend)
         stack.callback(applier.close)
         yield stream, applier
 
@@ -172,9 +183,10 @@ class Following:
     `require_alive` then say why.
     """
 
-    def __init__(self, route: Route, translate: Translate) -> None:
+    def __init__(self, route: Route, opened: Opened) -> None:
+        """`route` names both ends; `opened` opens them, again after a broken connection."""
         self._route = route
-        self._translate = translate
+        self._opened = opened
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="following", daemon=True)
         self._applier: Applier | None = None
@@ -255,9 +267,7 @@ class Following:
 
     def _now(self) -> int:
         assert self._asks is not None
-        row = self._asks.execute("SELECT pg_catalog.pg_current_wal_flush_lsn()::text").fetchone()
-        assert row is not None
-        return lsn_of(row[0])
+        return flushed_lsn(self._asks)
 
     def _run(self) -> None:
         breaks = 0
@@ -273,13 +283,15 @@ class Following:
                 return
 
     def _once(self) -> None:
-        with self._opened() as (stream, applier):
+        with self._opened(self._watched) as (stream, applier):
             self._applier, self._why = applier, ""
             follow(stream, applier, _UntilStopped(self._stop), self._route.directory, limits=self._limits)
 
-    def _opened(self) -> AbstractContextManager[tuple[Stream, Applier]]:
-        return applying(self._route, self._watched, Stream)
-
-    def _watched(self, session: Session, stack: ExitStack) -> Counting:
-        self._tokens = Tokens(self._translate(session, stack))
+    def _watched(self, translation: Counting) -> Counting:
+        self._tokens = Tokens(translation)
         return self._tokens
+
+
+def following_log(route: Route, translate: Translate) -> Following:
+    """Follow a slot through this translation."""
+    return Following(route, lambda watch: applying(route, translate, Stream, watch))

@@ -11,16 +11,17 @@ from types import TracebackType
 from typing import Self
 
 from backout.errors import Refused
-from backout.model.changes import lsn_of, lsn_text
+from backout.model.changes import lsn_text
 from backout.model.fates import Fates
 from backout.model.restore import Carried, LogSource, NewSide, RestorePlan
 from backout.model.snapshot import BeforeUp
 from backout.phases.lost_writes import from_states
 from backout.phases.lost_writes.carry import begin, tables_of, way
-from backout.phases.lost_writes.following import Route, applying
+from backout.phases.lost_writes.following import applying
 from backout.ports.run import Run
-from backout.ports.world import Session, World
+from backout.ports.world import World
 from backout.postgres import witness
+from backout.postgres.activity import flushed_lsn
 from backout.postgres.catalog import read_schema
 from backout.postgres.connect import open_session
 from backout.postgres.decoding import slot as slots
@@ -74,9 +75,9 @@ def rehearse(run: Run, world: World, log: LogSource, before: BeforeUp, new: NewS
         route, translate = way(world, log, new, (before.before, before.after), run.incident, name)
         begin(route, new)
         run.progress("the live database is compared with the state just after the migration")
-        with _compared(world, route, before, name) as copies, applying(route, translate, _Nothing) as (_, on):
-            at = _now(copies.migrated)
-            _fill(on, copies, before, new, world, at, name)
+        with _compared(world, before, name) as copies, applying(route, translate, _Nothing) as (_, on):
+            at = flushed_lsn(copies.migrated)
+            _fill(on, copies, before, world, at, name)
             fates = on.try_out(lambda session: memory.fates(session, route.run))
         took = round(time.monotonic() - begun, 2)
         found = tables_of(world, before.before, before.after, new.database, name)
@@ -97,17 +98,17 @@ def _merge(run: Run, world: World, plan: RestorePlan, name: str) -> Merged:
     begun = time.monotonic()
     slot, states = plan.log.slot, BeforeUp("", plan.new.database, "", before=plan.before, after=plan.migrated)
     with world.databases.operate(name) as owner:
-        drop(owner, slot)
+        witness.drop(owner, slot, witness.publications_of(slot))
         publications, _ = witness.publish(owner, slot)
         armed = slots.arming_snapshot(owner)
     route, translate = way(world, plan.log, plan.new, (plan.before, plan.migrated), run.incident, name)
     run.progress("the writes since the migration are merged onto the restored instance")
     with (
         slots.exported(world.databases.snapshot_dsn(), slot, name, _SLOT_PATIENCE) as (lsn, snapshot),
-        _compared(world, route, states, name, snapshot) as copies,
+        _compared(world, states, name, snapshot) as copies,
         applying(route, translate, _Nothing) as (_, on),
     ):
-        _fill(on, copies, states, plan.new, world, lsn, name)
+        _fill(on, copies, states, world, lsn, name)
         on.commit()
     with open_session(route.writes, name) as session:
         fates = memory.fates(session, route.run)
@@ -115,15 +116,8 @@ def _merge(run: Run, world: World, plan: RestorePlan, name: str) -> Merged:
     return Merged(slot, publications, armed, lsn_text(lsn), fates, took)
 
 
-def drop(session: Session, slot: str) -> None:
-    """Take slot and publications of this merge off the old side. Idempotent."""
-    witness.drop(session, slot, (slot, f"{slot}_i"))
-
-
 @contextmanager
-def _compared(
-    world: World, route: Route, states: BeforeUp, name: str, snapshot: str = ""
-) -> Iterator[Copies]:
+def _compared(world: World, states: BeforeUp, name: str, snapshot: str = "") -> Iterator[Copies]:
     """The state just after the migration, and the live one in one snapshot."""
     with ExitStack() as stack:
         migrated = stack.enter_context(open_session(copy_dsn(world, states.database, states.after), name))
@@ -137,9 +131,8 @@ def _compared(
         yield Copies(migrated, live, read_schema(migrated), read_schema(live))
 
 
-def _fill(
-    on: Applier, copies: Copies, states: BeforeUp, new: NewSide, world: World, lsn: int, name: str
-) -> None:
+def _fill(on: Applier, copies: Copies, states: BeforeUp, world: World, lsn: int, name: str) -> None:
+    """Everything that was written since, into the applier's window. Raises `Refused` for altered tables."""
     changed = from_states.altered(copies.before_schema, copies.migrated_schema)
     ours = frozenset({world.migrator.history(copies.before).table})
     if set(changed) - ours:
@@ -160,9 +153,3 @@ def uncompared(world: World, states: BeforeUp, name: str) -> tuple[str, ...]:
     with open_session(copy_dsn(world, states.database, states.after), name) as session:
         ours = frozenset({world.migrator.history(session).table})
         return from_states.without_identity(read_schema(session), ours)
-
-
-def _now(session: Session) -> int:
-    row = session.execute("SELECT pg_catalog.pg_current_wal_flush_lsn()::text").fetchone()
-    assert row is not None
-    return lsn_of(row[0])

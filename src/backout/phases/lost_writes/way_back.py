@@ -10,14 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from backout.errors import Refused
 from backout.model.changes import Change
 from backout.model.fates import Fates
 from backout.model.restore import RestorePlan
 from backout.phases.lost_writes.back_map import back_tables
-from backout.phases.lost_writes.following import Counting, Following, Route, Tokens, spill
+from backout.phases.lost_writes.following import Following, Route, Watch, spill
 from backout.phases.lost_writes.to_migrated import ToMigrated
 from backout.ports.run import Run
 from backout.ports.world import World
@@ -38,27 +37,6 @@ from backout.postgres.writes.parking import Parking, Rejection
 from backout.postgres.writes.tables import Progress
 
 _LIMITS = Limits()
-Watch = Callable[[Counting], Counting]
-
-
-@dataclass(frozen=True, slots=True)
-class Road:
-    """From where to where, and under which names it is recorded."""
-
-    new: str
-    """Connection string of the side that is left; it needs REPLICATION there."""
-    slot: str
-    publications: tuple[str, ...]
-    """Those that exist, as `SlotWayBack` made them."""
-    old: str
-    """Connection string of the side that traffic goes back to, with the migrated schema."""
-    run: str
-    """Name of the progress on the old side; one for each way back."""
-    incident: str
-    directory: Path
-    """Takes what is too large for memory."""
-    armed: str | None = None
-    """See `slot.arming_snapshot`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,58 +50,58 @@ class Carriage:
     """A second session on the old side; to read the counters."""
 
 
-def carry_back(road: Road, end: End, *, limits: Limits = _LIMITS, deadline: float | None = None) -> Fates:
+def carry_back(route: Route, end: End, *, limits: Limits = _LIMITS, deadline: float | None = None) -> Fates:
     """Apply everything up to `end` to the old side; the fates of all writes of this run so far.
 
     Without an end it goes on for ever. Raises what `follow` raises, and `Refused` when writes would be
     missing or doubled. May be called again after anything.
     """
-    with carriage(road) as open_:
-        follow(open_.stream, open_.applier, end, road.directory, limits=limits, deadline=deadline)
-        return memory.fates(open_.admin, road.run)
+    with carriage(route) as open_:
+        follow(open_.stream, open_.applier, end, route.directory, limits=limits, deadline=deadline)
+        return memory.fates(open_.admin, route.run)
 
 
 @contextmanager
-def carriage(road: Road, watch: Watch = lambda same: same) -> Iterator[Carriage]:
+def carriage(route: Route, watch: Watch = lambda same: same) -> Iterator[Carriage]:
     """Take the run over, from where it is durable, and open everything. `watch` may stand between the
     applier and the translation."""
     with ExitStack() as stack:
-        new = stack.enter_context(open_session(road.new, application_name(road.incident, 1)))
-        admin = stack.enter_context(open_session(road.old, application_name(road.incident, 2)))
+        new = stack.enter_context(open_session(route.reads, route.name))
+        admin = stack.enter_context(open_session(route.writes, route.name))
         make_writable(admin)
-        progress = _begin(road, new, admin)
-        translation, names = _translation(road, new, admin)
-        target = open_target(road.old, application_name(road.incident, 3))
+        progress = _begin(route, new, admin)
+        translation, names = _translation(route, new, admin)
+        target = open_target(route.writes, route.name)
         stack.callback(target.session.close)
         make_writable(target.session)
         _require_no_echo(target, admin)
         source = Source(
-            *(road.new, road.slot, road.publications, progress.lsn, application_name(road.incident, 4)),
-            road.armed,
+            *(route.reads, route.slot, route.publications, progress.lsn, route.name),
+            route.armed,
         )
         stream = stack.enter_context(Stream(source))
-        park = _park(Parking(target.session, road.run, road.incident, names), translation)
+        park = _park(Parking(target.session, route.run, route.incident, names), translation)
         applier = Applier(target.session, progress, watch(translation), park, alive=stream.tend)
         stack.callback(applier.close)
         yield Carriage(stream, applier, translation, admin)
 
 
-def _begin(road: Road, new: Session, old: Session) -> Progress:
+def _begin(route: Route, new: Session, old: Session) -> Progress:
     """A run begins where the slot does: nothing is confirmed before its progress is durable."""
     tables.make_tables(old)
     memory.make_tables(old)
-    if tables.read_progress(old, road.run) is None:
-        tables.begin_run(old, road.run, read_slot(new, road.slot).confirmed_flush)
-    return tables.take_over(old, road.run)
+    if tables.read_progress(old, route.run) is None:
+        tables.begin_run(old, route.run, read_slot(new, route.slot).confirmed_flush)
+    return tables.take_over(old, route.run)
 
 
-def _translation(road: Road, new: Session, old: Session) -> tuple[ToMigrated, dict[int, tuple[str, ...]]]:
+def _translation(route: Route, new: Session, old: Session) -> tuple[ToMigrated, dict[int, tuple[str, ...]]]:
     """The translation, and the columns by which people know the rows of each table."""
     schema = read_schema(new)
-    mapped = back_tables(schema, read_schema(old), changed_since(new, road.publications))
+    mapped = back_tables(schema, read_schema(old), changed_since(new, route.publications))
     names = {table.oid: key_of(table) for table in schema.tables}
-    signs = Signs(incidents=frozenset({road.incident}))
-    return ToMigrated(road.run, road.incident, mapped, names, signs), names
+    signs = Signs(incidents=frozenset({route.incident}))
+    return ToMigrated(route.run, route.incident, mapped, names, signs), names
 
 
 def _park(parking: Parking, translation: ToMigrated) -> Callable[[Change, Rejection], None]:
@@ -157,46 +135,25 @@ def _triggers(schema: Schema) -> bool:
 
 
 @contextmanager
-def following_back(run: Run, world: World, plan: RestorePlan, slot: str, old: str) -> Iterator[FollowingBack]:
+def following_back(run: Run, world: World, plan: RestorePlan, slot: str, old: str) -> Iterator[Following]:
     """Writes of the new side go to the old one while the block runs. `old` enters it behind the fence."""
     new = copy_dsn(world, plan.new.database, plan.new.instance)
     with open_session(new, application_name(run.incident, 0)) as session:
         names = publications(session, slot)
-    with spill() as directory, FollowingBack(_road(run, new, slot, names, old, directory)) as following:
-        yield following
+    with spill() as directory:
+        name = application_name(run.incident, 0)
+        route = Route(new, slot, names, None, old, slot, run.incident, directory, name)
+        with Following(route, lambda watch: _ends(route, watch)) as following:
+            yield following
 
 
-def _road(run: Run, new: str, slot: str, names: tuple[str, ...], old: str, directory: Path) -> Road:
-    return Road(new, slot, names, old, slot, run.incident, directory)
+@contextmanager
+def _ends(route: Route, watch: Watch) -> Iterator[tuple[Stream, Applier]]:
+    with carriage(route, watch) as opened:
+        yield opened.stream, opened.applier
 
 
 def final(run: Run, old: str, slot: str) -> Fates:
     """What became of all writes made on the new side."""
     with open_session(old, application_name(run.incident, 0)) as session:
         return memory.fates(session, slot)
-
-
-class FollowingBack(Following):
-    """`ports.handover.Drain` for going back: from the side that traffic is on to the one that it left."""
-
-    def __init__(self, road: Road) -> None:
-        name = application_name(road.incident, 0)
-        route = Route(
-            *(road.new, road.slot, road.publications, road.armed, road.old, road.run, road.incident),
-            *(road.directory, name),
-        )
-        super().__init__(route, _no_translation)
-        self._road = road
-
-    @contextmanager
-    def _opened(self) -> Iterator[tuple[Stream, Applier]]:
-        with carriage(self._road, self._tokens_of) as opened:
-            yield opened.stream, opened.applier
-
-    def _tokens_of(self, translation: Counting) -> Counting:
-        self._tokens = Tokens(translation)
-        return self._tokens
-
-
-def _no_translation(session: Session, stack: ExitStack) -> Counting:
-    raise AssertionError("the carriage makes its own")

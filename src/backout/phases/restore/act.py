@@ -21,7 +21,7 @@ from backout.ports.run import Run
 from backout.ports.traffic import Address, Traffic
 from backout.ports.world import NewPlace, World
 from backout.postgres import names, own_schema, standing_around
-from backout.postgres.connect import open_session, with_database
+from backout.postgres.connect import elsewhere, open_session
 from backout.postgres.physical.serving_source import read_source
 from backout.postgres.routing import make_writable
 from backout.postgres.stage import copy_dsn
@@ -171,8 +171,7 @@ def retire(world: World, new: NewSide) -> None:
 
 def _require_not_led_to(world: World, place: NewPlace, new: NewSide) -> None:
     there = Address(place.host, place.port, new.database)
-    dsn = with_database(copy_dsn(world, new.database, new.instance), "postgres")
-    with closing(place.traffic(new.database, dsn)) as lever:
+    with closing(_lever(world, place, new)) as lever:
         led = [one.who for one in lever.read_back() if one.now == there]
     if led:
         raise Refused(
@@ -197,7 +196,7 @@ def on_new_side(world: World, chosen: RestorePlan, role: str) -> World:
 
 def _lever(world: World, place: NewPlace, new: NewSide) -> Traffic:
     """The lever, with our own door into the new side, in another database than the application's."""
-    return place.traffic(new.database, with_database(copy_dsn(world, new.database, new.instance), "postgres"))
+    return place.traffic(new.database, elsewhere(copy_dsn(world, new.database, new.instance), new.database))
 
 
 def _backups(world: World) -> Backups:

@@ -11,7 +11,7 @@ from backout.model.guard import Guard, Reach
 from backout.model.loss import Basis, DestroyedBy, Loss
 from backout.model.plan import Rehearsal, Strategy
 from backout.model.recovery import Lsn
-from backout.model.restore import Carried, LogSource, NewSide, RestorePlan, Surroundings
+from backout.model.restore import LogSource, NewSide, RestorePlan, Surroundings
 from backout.model.snapshot import BeforeUp
 from backout.model.triage import Triage
 from backout.phases.restore.facts import Ground
@@ -150,15 +150,6 @@ def bare(copy: str, tool: str, environment: str) -> Rehearsal:
     return Rehearsal(
         *(Strategy.B, copy, tool, environment, False, "", (), 0, (), (), "", "", (), "unknown", (), (), ()),
         *(0.0, 0.0, 0, 0, False),
-    )
-
-
-def carried_words(carried: Carried) -> str:
-    """`carried 5,901, kept 12, parked 0, listed 3`."""
-    fates = carried.fates
-    return (
-        f"carried {fates.carried:,}, kept {fates.archived:,}, parked {fates.parked:,}, "
-        f"listed {fates.listed:,}"
     )
 
 

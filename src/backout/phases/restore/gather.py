@@ -9,14 +9,14 @@ from backout.phases.restore.facts import Ground
 from backout.ports.world import NewPlace, Session, World
 from backout.postgres import standing_around
 from backout.postgres.catalog import portable_digest, read_schema
-from backout.postgres.connect import open_session, with_database
+from backout.postgres.connect import elsewhere, open_session
 from backout.postgres.stage import copy_dsn
 
 
 def gather(world: World, place: NewPlace, new: NewSide, name: str) -> Ground:
     """The old side with what stands around it, the restored one, and the lever."""
     restored = copy_dsn(world, new.database, new.instance)
-    lever = place.traffic(new.database, with_database(restored, "postgres"))
+    lever = place.traffic(new.database, elsewhere(restored, new.database))
     with closing(lever), world.databases.observe(name) as old, open_session(restored, name) as there:
         history = world.migrator.history(there)
         return Ground(
