@@ -22,6 +22,12 @@ def pytest_report_header() -> str:
     return f"postgresql majors on this machine: {', '.join(map(str, available_majors())) or 'none'}"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first: each process takes whole files, and one that begins late is waited for."""
+    long = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in long)
+
+
 def pytest_sessionfinish() -> None:
     for server in _running.values():
         stop_server(server)

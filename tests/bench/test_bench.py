@@ -32,7 +32,7 @@ PARTS = (
 )
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.timeout(900)  # a full tool run many times over: minutes beside other test processes
 def test_the_measures_run_on_a_small_table():
     done = subprocess.run(
@@ -48,8 +48,9 @@ def test_the_measures_run_on_a_small_table():
     told = [line["what"] for line in document["lines"]]
     assert [part for part in PARTS if not any(part in what for what in told)] == []
     assert list(dict.fromkeys(line["measure"] for line in document["lines"])) == list(MEASURES)
-    # What untouched tables cost is a difference of two runs: on a busy machine it can come out as nothing.
-    may_be_nothing = ("untouched", "errors", "lost")
+    # What untouched tables cost is a difference of two runs, and a clone of so few rows can cost less than
+    # one tick of the clock that counts CPU time: both can come out as nothing.
+    may_be_nothing = ("untouched", "clone", "errors", "lost")
     assert [
         line["what"]
         for line in document["lines"]

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
 
-import psycopg
 import pytest
 
 from backout.postgres import servers
 from backout.postgres.dead_man import Wire
 from backout.testing.servers import RealServer, available_majors, free_port, start_server, stop_server
+from tests import slots
 
 SETTINGS = {
     "wal_level": "logical",
@@ -133,23 +133,8 @@ def _remove(server: RealServer, name: str) -> None:
     with server.connect() as admin:
         rows = "SELECT slot_name FROM pg_replication_slots WHERE database = %s"
         for (slot,) in admin.execute(rows, (name,)).fetchall():
-            _drop_slot(admin, slot)
+            slots.drop(admin, slot)
         admin.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
-
-
-def _drop_slot(admin: psycopg.Connection, slot: str) -> None:
-    for _ in range(100):
-        admin.execute(
-            "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots "
-            "WHERE slot_name = %s AND active_pid IS NOT NULL",
-            (slot,),
-        )
-        try:
-            admin.execute("SELECT pg_drop_replication_slot(%s)", (slot,))
-        except psycopg.errors.ObjectInUse:
-            time.sleep(0.05)
-            continue
-        return
 
 
 @dataclass

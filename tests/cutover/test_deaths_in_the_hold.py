@@ -19,6 +19,8 @@ from tests.cutover import operating
 from tests.cutover.sides import Pooler, Sides, pooler
 from tests.cutover.writers import Ledger, writing
 
+pytestmark = pytest.mark.slow
+
 BEFORE = ("HOLD", "FENCE", "WITNESS", "DRAIN", "DURABLE", "SEQUENCES", "WAY_BACK", "SWITCH")
 AT = [
     ("DEAD_MAN", "before"),

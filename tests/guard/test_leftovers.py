@@ -21,6 +21,8 @@ from backout.model.journal import Entry
 from tests.guard.world import Shop
 from tests.story.harness import Cut, CuttingJournal
 
+pytestmark = pytest.mark.slow
+
 WISHES = Wishes(full=("keyless", "refusing", "events"))
 KILLS = 8
 

@@ -29,6 +29,7 @@ from backout.postgres.writes.apply import Applier, open_target
 from backout.postgres.writes.follow import Limits, follow
 from backout.postgres.writes.parking import Parking, Rejection
 from backout.testing.servers import RealServer, available_majors, start_server, stop_server
+from tests import slots
 from tests.loss.databases import clone, run
 
 RUN = INCIDENT = "inc-log"
@@ -151,7 +152,7 @@ def world(
             yield World(server, live, before, migrated, target, lsn_of(made[0]), int(row[0]), directory)
         finally:
             with server.connect(live) as session:
-                session.execute("SELECT pg_drop_replication_slot(%s)", (slot,))
+                slots.drop(session, slot)
 
 
 SETUP = """

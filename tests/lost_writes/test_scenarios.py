@@ -21,6 +21,8 @@ from backout.postgres.connect import open_session
 from backout.testing.servers import RealServer
 from tests.lost_writes.test_from_log import INCIDENT, World, logical, world
 
+pytestmark = pytest.mark.slow
+
 assert logical is not None, "the fixture of this module's servers"
 CLIENTS = 4
 ROOTS = " WITH (publish_via_partition_root = true)"

@@ -21,6 +21,8 @@ from backout.postgres.writes.follow import Limits
 from backout.testing.servers import RealServer, available_majors, start_server, stop_server
 from tests.lost_writes.back_world import World, world
 
+pytestmark = pytest.mark.slow
+
 _LOGICAL = {"wal_level": "logical", "fsync": "on", "max_wal_senders": "20", "max_replication_slots": "20"}
 ROOT = Path(__file__).parents[2]
 

@@ -26,6 +26,7 @@ class Writer(threading.Thread):
         self.users: dict[int, str] = {}
         self.times: list[float] = []
         self.errors: list[str] = []
+        self._deadlocks = 0
 
     def run(self) -> None:
         with psycopg.connect(
@@ -37,6 +38,10 @@ class Writer(threading.Thread):
                 try:
                     if self._write(session, count):
                         self.times.append(time.time())
+                except psycopg.errors.DeadlockDetected as error:
+                    self._deadlocks += 1
+                    if self._deadlocks > 1:  # once it is the migration itself, and nothing was acknowledged
+                        self.errors.append(str(error))
                 except psycopg.Error as error:
                     self.errors.append(str(error))
                     return

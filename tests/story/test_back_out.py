@@ -18,6 +18,8 @@ from backout.render.layout import Style
 from backout.render.screens import propose_screen
 from tests.story.harness import World, apply_names, names_world
 
+pytestmark = pytest.mark.slow
+
 LOST_BY_UP = ("users.full_name",)
 
 

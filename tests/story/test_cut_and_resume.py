@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 from dataclasses import dataclass
 
 import pytest
@@ -66,13 +67,18 @@ def length_of_run(made: World, incident: str) -> int:
     return len(made.application().journal.read(incident)) - before
 
 
+EVERY = pytest.mark.parametrize("step", [pytest.param(1, marks=pytest.mark.soak), 4])
+"""The whole sweep is a long one; the ordinary run takes every fourth entry, from another one on each time."""
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_the_run_is_cut_after_every_entry_and_resumed(heroes16: World):
+@EVERY
+def test_the_run_is_cut_after_every_entry_and_resumed(heroes16: World, step: int):
     incident = prepared(heroes16)
     entries = length_of_run(heroes16, incident)
     assert effects(heroes16, incident) == EXPECTED
-    for cut_after in range(1, entries):
+    for cut_after in range(random.randint(1, step), entries, step):
         with heroes16.connect() as session:
             session.execute(
                 "DROP SCHEMA backout_kept CASCADE; DROP TABLE users; DROP TABLE schema_migrations"
@@ -89,7 +95,8 @@ def test_the_run_is_cut_after_every_entry_and_resumed(heroes16: World):
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_the_proposal_is_cut_after_every_entry_and_continued(heroes16: World):
+@EVERY
+def test_the_proposal_is_cut_after_every_entry_and_continued(heroes16: World, step: int):
     names_world(heroes16)
     apply_names(heroes16)
     incident = heroes16.open()
@@ -99,7 +106,7 @@ def test_the_proposal_is_cut_after_every_entry_and_continued(heroes16: World):
     proposed_at = 1 + next(
         n for n, e in enumerate(written) if e.kind is EntryKind.FINISHED and "strategy" in e.key
     )
-    for cut_after in range(1, len(written)):
+    for cut_after in range(random.randint(1, step), len(written), step):
         incident = heroes16.open()
         journal = CuttingJournal(heroes16.state / "journal.db", cut_after)
         with contextlib.suppress(Cut):

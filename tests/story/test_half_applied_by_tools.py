@@ -19,6 +19,8 @@ from tests.story.half_applied import carried_out, opened, proposed
 from tests.story.harness import World
 from tests.story.test_node_project import up
 
+pytestmark = pytest.mark.slow
+
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 
 NODE_FIRST = """exports.up = (pgm) => {

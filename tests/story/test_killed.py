@@ -16,8 +16,6 @@ from backout.model.execution import Outcome
 from tests.story.harness import World, apply_names, names_world
 from tests.story.test_cut_and_resume import EXPECTED, effects, prepared
 
-KILLS = 10
-
 
 def backout(made: World, *arguments: str) -> subprocess.Popen[bytes]:
     """The real command in a process of its own."""
@@ -38,13 +36,14 @@ def took(made: World, incident: str) -> float:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_killed_at_ten_random_moments_it_ends_the_same(heroes16: World):
+@pytest.mark.parametrize("kills", [pytest.param(10, marks=pytest.mark.soak), 3])
+def test_killed_at_random_moments_it_ends_the_same(heroes16: World, kills: int):
     seed = random.randrange(10**6)
     print(f"seed {seed}")
     dice = random.Random(seed)
     usual = took(heroes16, prepared(heroes16))
     assert heroes16.one("SELECT count(*) FROM schema_migrations") == 1
-    for number in range(KILLS):
+    for number in range(kills):
         with heroes16.connect() as session:
             session.execute(
                 "DROP SCHEMA backout_kept CASCADE; DROP TABLE users; DROP TABLE schema_migrations"

@@ -93,7 +93,6 @@ def test_the_down_runs_through_the_real_tool_and_every_value_is_kept(node_heroes
 
 
 @pytest.mark.node
-@pytest.mark.xfail(strict=False, reason="beside other tests the pod got the lock first: unexplained")
 def test_a_pod_that_restarts_all_the_while_is_refused_from_the_down_to_the_end_of_the_watch(
     node_heroes: World, capsys: pytest.CaptureFixture[str]
 ):

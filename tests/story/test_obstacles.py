@@ -15,6 +15,8 @@ from backout.model.loss import DestroyedBy
 from backout.model.plan import Verdict
 from tests.story.harness import World, names_world
 
+pytestmark = pytest.mark.slow
+
 ADD_SOURCE = "ALTER TABLE users ADD COLUMN source text;"
 DROP_SOURCE = "ALTER TABLE users DROP COLUMN source;"
 

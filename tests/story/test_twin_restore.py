@@ -22,6 +22,8 @@ from backout.testing.servers import available_majors
 from tests.physical.world import Production, production
 from tests.story.harness import World, world
 
+pytestmark = pytest.mark.slow
+
 FIRST = """
 CREATE TABLE users (id bigserial PRIMARY KEY, name text NOT NULL, motto text);
 CREATE TABLE labels (id int PRIMARY KEY, name text);
@@ -42,6 +44,7 @@ class Writer(threading.Thread):
         self.issues: dict[int, tuple[str, int]] = {}
         self.comments: dict[int, str] = {}
         self.errors: list[str] = []
+        self.truncated: list[str] = []
         self.over = threading.Event()
 
     def run(self) -> None:
@@ -51,6 +54,8 @@ class Writer(threading.Thread):
                 count += 1
                 try:
                     self._write(session, count)
+                except psycopg.errors.ForeignKeyViolation as error:
+                    self.truncated.append(str(error))
                 except psycopg.Error as error:
                     self.errors.append(str(error))
 
@@ -151,6 +156,8 @@ def test_a_truncate_cascade_under_writers_is_undone_exactly_and_no_write_is_lost
         writer.over.set()
         writer.join(30)
     assert [error for writer in writers for error in writer.errors] == []
+    # The migration itself may come between an issue and its comment, once a writer; the repair may not.
+    assert [writer.truncated for writer in writers if len(writer.truncated) > 1] == []
     _nothing_is_lost(made, writers)
     checks = {check.name: check for check in ran.verification.checks}
     assert checks["repaired"].good, checks["repaired"]
