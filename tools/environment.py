@@ -295,7 +295,7 @@ def missing_system_packages() -> list[str]:
         missing.append("postgresql")
     if shutil.which("ssh-keygen") is None:
         missing.append("openssh-client")
-    tools = ("pgbackrest", "barman", "pgbouncer")
+    tools = ("pgbackrest", "barman", "pgbouncer", "haproxy")
     return [*missing, *(tool for tool in tools if shutil.which(tool) is None)]
 
 

@@ -16,6 +16,23 @@ MIGRATORS = "backout.migrators"
 BACKUPS = "backout.backups"
 TRAFFIC = "backout.traffic"
 
+_BY_COMMAND = "use lever = command: `write` changes it, `restart` restarts who has read it"
+_NO_LEVERS = {
+    "dns": ("a record moves nobody who is connected, and nobody can say who has looked it up", _BY_COMMAND),
+    "rotation": (
+        "a new login moves nobody by itself; the fence already ends the old one's sessions",
+        f"{_BY_COMMAND}, the login with the rest",
+    ),
+    "secret": ("each store has its own command", _BY_COMMAND),
+    "kubernetes": ("each cluster has its own command", _BY_COMMAND),
+    "rds-proxy": ("it has no hold, and moves to no instance outside of its own", _BY_COMMAND),
+    "percentage": (
+        "a part of the writes on each side is a split brain: one primary takes writes",
+        "choose a lever that moves all writes at once",
+    ),
+}
+"""What the field calls a lever and is none here: why, and what does it instead."""
+
 MigratorFactory = Callable[[Path, Mapping[str, object]], Migrator]
 TrafficFactory = Callable[[Mapping[str, object]], Traffic]
 BackupsFactory = Callable[[Mapping[str, object], Surroundings], Backups]
@@ -44,6 +61,14 @@ def traffic(name: str, options: Mapping[str, object]) -> Traffic:
 
     Raises `ConfigurationError` when no adapter of this name is installed, or it refuses the options.
     """
+    if name in _NO_LEVERS and name not in names(TRAFFIC):
+        why, instead = _NO_LEVERS[name]
+        raise ConfigurationError(
+            f"{name} is no lever here: {why}",
+            where="backout.toml, traffic.lever",
+            intact="everything; nothing was done",
+            next=instead,
+        )
     return cast(TrafficFactory, _load(TRAFFIC, name, "traffic lever", "traffic.lever"))(options)
 
 

@@ -130,7 +130,9 @@ class TrafficSettings(_Strict):
     are handed to the lever's adapter."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
-    lever: str = Field(description="pgbouncer, multi-host, file, or the name of an installed adapter.")
+    lever: str = Field(
+        description="pgbouncer, multi-host, haproxy, file, command, or the name of an installed adapter."
+    )
     application: Dsn = Field(
         description="The application's own login, straight to the database; no superuser. It tries the fence."
     )

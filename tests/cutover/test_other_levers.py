@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from dataclasses import asdict
@@ -13,7 +14,7 @@ import pytest
 from psycopg import pq
 from psycopg.conninfo import make_conninfo
 
-from backout.errors import ConfigurationError, Stopped
+from backout.errors import ConfigurationError, NeighbourUnreachable, Stopped
 from backout.model.cutover import Promise
 from backout.plugins import TRAFFIC, names, traffic
 from backout.ports.traffic import Address
@@ -140,6 +141,53 @@ def test_without_a_way_to_read_back_an_instance_is_unknown_and_never_complete(tm
     assert [one.now for one in file_lever(file).read_back()] == [None]
 
 
+def command_lever(secret: Path, state: Path, **more: object):
+    """A secrets manager, as two programs of the user's see it."""
+    read = [sys.executable, "-c", f"print(open({str(secret)!r}).read(), end='')"]
+    write = [sys.executable, "-c", f"import sys; open({str(secret)!r}, 'w').write(sys.stdin.read())"]
+    restart = [sys.executable, "-c", ""]
+    return {"state": str(state), "read": read, "write": write, "restart": restart, **more}
+
+
+def test_a_string_that_only_commands_reach_moves_and_loses_nothing(pair: Sides, tmp_path: Path):
+    secret = tmp_path / "secret"
+    secret.write_text('{"url": "' + pair.old.dsn(pair.database, CLERK, SECRET) + '"}')
+    ask = f"print('pod-1', open({str(secret)!r}).read().rpartition('@')[2].rstrip('\"}}'))"
+    options = command_lever(secret, tmp_path / "state", instances=[sys.executable, "-c", ask])
+    made = multi_host(pair, tmp_path, budget={"pause": 5000, "release": 5000})
+    made["logins"]["canary"] = pair.new.dsn(pair.database, CLERK, SECRET)
+    made |= {"lever": "command", "options": options}
+    with writing(lambda: json.loads(secret.read_text())["url"]) as ledger:
+        done = operating.cut_over(made)
+        time.sleep(1.0)
+    assert done["complete"], done["proof"]
+    assert ledger.missing_on(pair.new, pair.database) == set()
+    assert json.loads(secret.read_text())["url"] == pair.new.dsn(pair.database, CLERK, SECRET)
+
+
+def test_a_command_that_may_not_write_is_found_before_anything_is_held(tmp_path: Path):
+    secret = tmp_path / "secret"
+    secret.write_text("postgresql://clerk:s3cret@db-1/shop")
+    refuses = [sys.executable, "-c", "import sys; sys.exit('AccessDenied')"]
+    lever = traffic("command", command_lever(secret, tmp_path, write=refuses))
+    with pytest.raises(NeighbourUnreachable, match="ended with 1") as told:
+        lever.prepare(Address("db-2", 5432, "shop"), "t1")
+    assert "s3cret" not in str(told.value)
+    assert not list(tmp_path.glob("command*"))
+
+
+def test_a_spent_permission_is_written_again_by_whoever_comes_after_a_kill(tmp_path: Path):
+    secret = tmp_path / "secret"
+    secret.write_text("postgresql://clerk@db-1/shop")
+    lever = traffic("command", command_lever(secret, tmp_path))
+    lever.switch(lever.prepare(Address("db-2", 6432, "shop"), "t1"), 1.0)
+    assert secret.read_text() == "postgresql://clerk@db-1/shop"
+    after = traffic("command", command_lever(secret, tmp_path))
+    for _ in range(2):
+        after.release(5.0)
+        assert secret.read_text() == "postgresql://clerk@db-2:6432/shop"
+
+
 def test_each_lever_prints_its_own_price(tmp_path: Path):
     file = tmp_path / "url"
     file.write_text("postgresql://clerk@db-1/shop")
@@ -158,9 +206,16 @@ def test_each_lever_prints_its_own_price(tmp_path: Path):
 
 
 def test_every_lever_comes_through_the_plugin_door():
-    assert set(names(TRAFFIC)) >= {"pgbouncer", "multi-host", "file"}
-    with pytest.raises(ConfigurationError, match="no adapter for the traffic lever 'dns'"):
-        traffic("dns", {})
+    assert set(names(TRAFFIC)) >= {"pgbouncer", "multi-host", "haproxy", "file", "command"}
+    with pytest.raises(ConfigurationError, match="no adapter for the traffic lever 'pgcat'"):
+        traffic("pgcat", {})
+
+
+@pytest.mark.parametrize("name", ["dns", "rotation", "secret", "kubernetes", "rds-proxy", "percentage"])
+def test_what_the_runbook_calls_a_lever_and_is_none_here_says_why_and_what_does_it(name: str):
+    with pytest.raises(ConfigurationError, match=f"{name} is no lever here: ") as told:
+        traffic(name, {})
+    assert "lever" in told.value.next
 
 
 def libpq(conninfo: str) -> tuple[int, str]:

@@ -157,7 +157,7 @@ def backups(application: Application, name: str, dsn: str = "") -> Backups | Non
     return plugins.backups(chosen.tool, chosen.model_extra or {}, surroundings)
 
 
-_PATHS = ("ini", "file")
+_PATHS = ("ini", "cfg", "file")
 """Options of levers that name a file; relative ones start at backout.toml."""
 
 

@@ -65,6 +65,8 @@ class Link:
     tls: str = "prefer"
     """libpq's sslmode."""
     ca: str = ""
+    speaks: str = "postgres"
+    """`postgres`, or `haproxy`: its runtime API, which knows neither user nor database."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,7 @@ class Traffic(Protocol):
     """
 
     name: str
-    """`pgbouncer`, `multi-host`, `file`."""
+    """`pgbouncer`, `multi-host`, `haproxy`, `file`, `command`."""
 
     def capabilities(self) -> TrafficCapabilities: ...
 

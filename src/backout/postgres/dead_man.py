@@ -63,7 +63,8 @@ class Wire:
         self._address = address
         self._until = time.monotonic() + seconds
         self._buffer = b""
-        self._socket = _connect(str(address["host"]), int(address["port"]), seconds)
+        host, port = str(address["host"]), int(address["port"])
+        self._socket = _open_socket(host, port, f"{host}/.s.PGSQL.{port}", seconds)
         try:
             self._encrypt()
             self._start()
@@ -202,11 +203,12 @@ class Wire:
         return left
 
 
-def _connect(host: str, port: int, seconds: float) -> socket.socket:
+def _open_socket(host: str, port: int, path: str, seconds: float) -> socket.socket:
+    """Over TCP, or through a socket at `path` where the host is one."""
     if host.startswith("/"):
         made = socket.socket(socket.AF_UNIX)
         made.settimeout(seconds)
-        made.connect(f"{host}/.s.PGSQL.{port}")
+        made.connect(path)
         return made
     made = socket.create_connection((host, port), timeout=seconds)
     made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -251,6 +253,53 @@ def _cells(body: bytes) -> list[str | None]:
     return cells
 
 
+class Console:
+    """The runtime API of HAProxy: one connection a command, plain text both ways."""
+
+    closed = False
+
+    def __init__(self, address: Mapping[str, Any], seconds: float = _OPEN_SECONDS) -> None:
+        self._address = address
+        self.ask("show info", seconds)
+
+    def ask(self, statement: str, seconds: float = _ACT_SECONDS) -> list[Row]:
+        """Say one command and return the rows of a `show`; `Refusal`, `OSError`, `TimeoutError`."""
+        host, port = str(self._address["host"]), int(self._address["port"])
+        until = time.monotonic() + seconds
+        with _open_socket(host, port, host, seconds) as made:
+            made.sendall(f"{statement}\n".encode())
+            said = b""
+            while data := _receive(made, until):
+                said += data
+        return _told(statement, said.decode("utf-8", "replace"))
+
+    def close(self) -> None:
+        """Nothing stays open."""
+
+
+def _receive(made: socket.socket, until: float) -> bytes:
+    left = until - time.monotonic()
+    if left <= 0:
+        raise TimeoutError("no answer in time")
+    made.settimeout(left)
+    return made.recv(65536)
+
+
+def _told(statement: str, text: str) -> list[Row]:
+    """A table has its names behind `#`; what acts says nothing, or what has changed."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    if statement.startswith("show "):
+        heads = [line for line in lines if line.startswith("# ")]
+        if not heads and any(line.startswith(("Can't", "Unknown", "Permission")) for line in lines):
+            raise Refusal(" ".join(lines), "")
+        names = heads[0][2:].split() if heads else []
+        cells = [line.split() for line in lines[lines.index(heads[0]) + 1 :]] if heads else []
+        return [dict(zip(names, row, strict=False)) for row in cells]
+    if lines and not all("changed from" in line or "no need to change" in line for line in lines):
+        raise Refusal(" ".join(lines), "")
+    return []
+
+
 # ── the permission to switch ────────────────────────────────────────────────────────────────────────────
 
 
@@ -293,18 +342,20 @@ class Links:
 
     def __init__(self, addresses: Mapping[str, Mapping[str, Any]]) -> None:
         self._addresses = addresses
-        self._open: dict[str, Wire] = {}
+        self._open: dict[str, Wire | Console] = {}
 
     def open(self) -> None:
         """Open every link that is not open."""
         for name in self._addresses:
             self.get(name)
 
-    def get(self, name: str) -> Wire:
-        wire = self._open.get(name)
-        if wire is None or wire.closed:
-            wire = self._open[name] = Wire(self._addresses[name])
-        return wire
+    def get(self, name: str) -> Wire | Console:
+        link = self._open.get(name)
+        if link is None or link.closed:
+            address = self._addresses[name]
+            link = Console(address) if address.get("speaks") == "haproxy" else Wire(address)
+            self._open[name] = link
+        return link
 
     def ask(self, name: str, statement: str, seconds: float = _ACT_SECONDS) -> list[Row]:
         """Say a statement; a link that was found dead is opened again, once."""
