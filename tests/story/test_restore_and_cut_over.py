@@ -18,6 +18,8 @@ from backout.model.plan import Option, Proposal, Strategy, Verdict
 from tests.story.anew import Ledger, Shop, Writers, shop
 from tests.story.harness import World
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(params=[16, 18], ids=["pg16", "pg18"])
 def guarded(
@@ -119,6 +121,7 @@ def test_the_way_back_brings_everything_written_since_to_the_old_side(guarded: S
     writers = Writers(guarded)
     code, stands, _ = made.cli(capsys, "way-back", "status", incident)
     assert code == 0 and stands["state"]["armed"] and stands["state"]["health"] == "reserved"
+    assert identities(guarded) == {(name, "f") for name in ("issues", "users", "labels")}
     code, asked, _ = made.cli(capsys, "way-back", "use", incident)
     assert code == 4, asked
     signed = ("--as", "jonas.lind", "--key", str(made.keys["jonas.lind"]), "--confirm", "heroes")
@@ -133,7 +136,7 @@ def test_the_way_back_brings_everything_written_since_to_the_old_side(guarded: S
     ledger = writers.stop()
     assert ledger.errors == []
     fates = used["went"]["fates"]
-    assert fates["parked"] == 0
+    assert (fates["parked"], fates["archived"]) == (0, 0), "nobody wrote a motto there"
     with made.connect() as session:
         issues = {str(r[0]): [r[1], r[2]] for r in session.execute("SELECT id, title, version FROM issues")}
         users: dict[str, str] = dict(session.execute("SELECT id::text, name FROM users").fetchall())
@@ -143,6 +146,25 @@ def test_the_way_back_brings_everything_written_since_to_the_old_side(guarded: S
     assert code == 3 and "live again" in answer["what"]
     code, answer, _ = made.cli(capsys, "way-back", "status", incident)
     assert code == 3, answer
+    code, _, said = made.cli(capsys, "parked", "list", incident)
+    assert code == 0 and "ALARM" not in said, (
+        "the lists belong to the tool's role, and nobody has re-applied it"
+    )
+    code, shown, _ = made.cli(capsys, "show", incident)
+    assert code == 0 and shown["went_back"]["moved"]["new"].endswith(str(guarded.prod.server.port))
+    code, closed, err = made.cli(capsys, "close", incident)
+    assert code == 0, (closed, err)
+    assert not closed["serves"] and of_b.restore.new.instance in closed["destroyed"], (
+        "all of it is on the old side"
+    )
+
+
+def identities(shop: Shop) -> set[tuple[str, str]]:
+    with shop.on_new() as session:
+        rows = session.execute(
+            "SELECT relname::text, relreplident::text FROM pg_class WHERE relnamespace = 2200"
+        ).fetchall()
+    return {(name, identity) for name, identity in rows if name in ("issues", "users", "labels")}
 
 
 @pytest.mark.soak
@@ -165,6 +187,7 @@ def test_the_way_back_is_given_up_by_word_or_when_its_time_is_over(tmp_path, mon
         assert code == 0 and "its time is over" in said
         with guarded.on_new() as session:
             assert session.execute(slots).fetchone() == (0,)
+        assert identities(guarded) == {(name, "d") for name in ("issues", "users", "labels")}
         code, answer, _ = made.cli(capsys, "way-back", "drop", incident)
         assert code == 3 and "no way back is armed" in answer["what"]
 

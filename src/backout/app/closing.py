@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from backout.app import copies, lock
+from backout.app.aftermath import went_back
 from backout.app.containment import holds
 from backout.app.desk import Desk
 from backout.app.results import Closed
@@ -40,15 +41,22 @@ def close(desk: Desk, incident_id: str, reason: str) -> Closed:
 
 
 def _new_side(desk: Desk, incident: Incident) -> str:
-    """Where the application is by now, when its traffic was moved; else what was made ready for a move is
-    taken back, and the restored instance closed."""
-    if left_behind(desk, incident.id) and give_up(desk, incident):
+    """Where the application is by now, when its traffic was moved and stayed; else what was made ready for a
+    move is taken back, and the restored instance closed."""
+    if left_behind(desk, incident.id) and give_up(desk, incident) and not _left_again(desk, incident):
         proposals = desk.need(incident.id, "strategy.propose", Proposals)
         return next(plan.address for plan in _plans(proposals))
     for entry in desk.app.journal.read(incident.id):
         if entry.kind is EntryKind.FINISHED and entry.body.get("type") == "NewSide":
             restore.retire(desk.app.world(incident.target), codec.load(NewSide, entry.body))
     return ""
+
+
+def _left_again(desk: Desk, incident: Incident) -> bool:
+    """Whether traffic went back from the restored instance, and nobody writes there: all of it is on the old
+    side then."""
+    went = went_back(desk, incident.id)
+    return went is not None and went.proof.complete
 
 
 def _plans(proposals: Proposals) -> list[RestorePlan]:

@@ -55,13 +55,15 @@ def _place(back_out: BackOut, name: str) -> tuple[str, str]:
 def _alarm(desk: Desk, back_out: BackOut) -> str:
     proposal = back_out.proposal
     try:
+        from backout.app.aftermath import world_after
         from backout.phases.verification.comeback import look_once
         from backout.postgres.connect import identify
 
-        world = desk.app.world(proposal.target_name)
+        incident = desk.incident(back_out.incident)
+        world = world_after(desk, incident, desk.need(incident.id, "execution.down", Execution))
         name = f"backout/{back_out.incident}/look"
         with world.databases.observe(name) as session:
-            if identify(session).target != proposal.target:
+            if proposal.restore is None and identify(session).target != proposal.target:
                 return ""  # the name means another database by now
         sample = look_once(world, proposal, name)
     except BackoutError:
@@ -81,5 +83,9 @@ def _carried_out(desk: Desk, incident_id: str) -> tuple[BackOut, ...]:
         return ()
     if done is None or done.outcome is not Outcome.BACKED_OUT or proposals is None:
         return ()
+    from backout.app.aftermath import went_back
+
+    if went_back(desk, incident_id) is not None:
+        return ()  # by somebody's signature the migration is live again
     carried = (p for p in proposals.proposals if p.strategy.value == done.strategy and not p.lists_after)
     return tuple(BackOut(incident_id, proposal, done.committed_at) for proposal in carried)[:1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from backout.app.aftermath import went_back
 from backout.app.containment import holds
 from backout.app.desk import Desk
 from backout.app.signing import given
@@ -51,6 +52,7 @@ def known(desk: Desk, incident_id: str) -> Known:
         execution=run.result("execution.down", Execution),
         repaired=run.result("lost_writes.repair", RepairDone),
         anew=run.result("restore.done", RestoreDone),
+        went_back=went_back(desk, incident.id),
         verification=_newest_verification(entries) or run.result("verification.checks", Verification),
         watch=_newest_watch(entries),
         contained=tuple(job.name for job in holds(desk, incident.id)),

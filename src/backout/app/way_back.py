@@ -18,6 +18,7 @@ from backout.model.incident import Incident
 from backout.model.journal import EntryKind
 from backout.model.plan import Proposal
 from backout.model.restore import RestoreDone, WentBack
+from backout.model.triage import Triage
 from backout.runbooks import way_back as story
 
 WORD = "back"
@@ -68,7 +69,8 @@ def use(desk: Desk, asked: ToGoBack, person: str, how: How) -> WayBackUsed:
     with lock.worker(desk.app.state, "way-back use", desk.actor):
         run = desk.story(incident.id, _prefix(desk, incident.id))
         run.decide("signed", {"person": person, "key": key})
-        went = story.go_back(run, desk.app.world(incident.target), proposal, done)
+        role = desk.need(incident.id, "triage.find", Triage).identity.role
+        went = story.go_back(run, desk.app.world(incident.target), proposal, done, role)
     following = "nothing" if all_good(went.proof.checks) else f"backout show {incident.id}"
     return WayBackUsed(incident.id, went, following)
 

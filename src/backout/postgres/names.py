@@ -11,6 +11,8 @@ KEPT_SCHEMA = "backout_kept"
 MESSAGE_PREFIX = "backout"
 OBJECT_PREFIX = "backout_"
 """Of slots, publications, origins and restore points."""
+FULL_NOTE = "backout: replica identity FULL while armed: "
+"""Comment of a publication of ours; behind it the tables (oids) whose identity was the default one."""
 MARKER_TABLE = sql.Identifier(STATE_SCHEMA, "copy_marker")
 PROGRESS_TABLE = sql.Identifier(STATE_SCHEMA, "progress")
 REFUSED_TABLE = sql.Identifier(STATE_SCHEMA, "refused")

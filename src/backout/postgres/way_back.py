@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from psycopg import sql
 
 from backout.ports.handover import Armed
-from backout.postgres import witness
+from backout.postgres import whole_rows, witness
 from backout.postgres.connect import Session
 from backout.postgres.routing import make_writable
 
@@ -49,6 +49,8 @@ class SlotWayBack:
 
     def prepare(self, name: str) -> tuple[str, ...]:
         _, self._blind = witness.publish(self._new, name)
+        if self._reads_from is None:
+            whole_rows.see(self._new, name)
         return self._blind
 
     def arm(self, name: str, seconds: float) -> Armed:
@@ -82,6 +84,7 @@ class SlotWayBack:
             self._old.execute(sql.SQL("ALTER SUBSCRIPTION {} SET (slot_name = NONE)").format(quoted))
             self._old.execute(sql.SQL("DROP SUBSCRIPTION {}").format(quoted))
         self._end_reader(name)
+        whole_rows.forget(self._new, name)
         witness.drop(self._new, name, publications(self._new, name))
 
     def _follows(self, name: str) -> bool:

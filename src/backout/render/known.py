@@ -10,7 +10,7 @@ from backout.model.incident import Incident
 from backout.model.people import Approval
 from backout.model.plan import Proposal, Rehearsal
 from backout.model.repair import RepairDone
-from backout.model.restore import RestoreDone
+from backout.model.restore import RestoreDone, WentBack
 from backout.model.snapshot import Proof, Snapshot
 from backout.model.triage import Triage
 
@@ -40,6 +40,8 @@ class Known:
     """Strategy D: what came back after the down."""
     anew: RestoreDone | None = None
     """Strategy B: the move of traffic, and what became of every write."""
+    went_back: WentBack | None = None
+    """Traffic left the restored instance again: the migration is live."""
     verification: Verification | None = None
     watch: Watch | None = None
     contained: tuple[str, ...] = ()

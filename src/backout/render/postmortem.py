@@ -125,7 +125,7 @@ def _summary(known: Known) -> Section:
                 )
             )
         )
-    told = (_trigger(known), _outcome(known), _repaired(known), _moved(known))
+    told = (_trigger(known), _outcome(known), _repaired(known), _moved(known), _went_back(known))
     blocks += [Paragraph(sentence) for sentence in told if sentence]
     return Section("Summary", tuple(blocks))
 
@@ -163,6 +163,19 @@ def _moved(known: Known) -> str:
         f"{done.serving.address}; writes were held for {done.moved.hold_ms:.0f} ms. Of "
         f"{words.plural(fates.total, 'write')} made since the migration {fates.carried:,} were carried over, "
         f"{fates.archived:,} kept, {fates.parked:,} parked and {fates.listed:,} listed."
+    )
+
+
+def _went_back(known: Known) -> str:
+    went = known.went_back
+    if went is None:
+        return ""
+    fates = went.fates
+    return (
+        f"Then traffic went back to {went.moved.new}, where the migration is live; writes were held for "
+        f"{went.moved.hold_ms:.0f} ms. Of {words.plural(fates.total, 'write')} made on the new side "
+        f"{fates.carried:,} were carried over, {fates.archived:,} kept, {fates.parked:,} parked and "
+        f"{fates.listed:,} listed."
     )
 
 

@@ -15,9 +15,9 @@ def state(world: World, proposal: Proposal, done: RestoreDone) -> WayBackState:
     return move.way_back_state(world, _plan(proposal), done.moved)
 
 
-def go_back(run: Run, world: World, proposal: Proposal, done: RestoreDone) -> WentBack:
+def go_back(run: Run, world: World, proposal: Proposal, done: RestoreDone, role: str) -> WentBack:
     """The same protocol with the sides exchanged; the fence of the first move is opened by the switch. Typed
-    again after a stop it settles what was held and goes on."""
+    again after a stop it settles what was held and goes on. `role` is the tool's own."""
     plan, slot = _plan(proposal), done.moved.way_back
     old = move.way_in(world, proposal.target)
     move.analyze(old, f"backout/{run.incident}/analyze")
@@ -29,7 +29,7 @@ def go_back(run: Run, world: World, proposal: Proposal, done: RestoreDone) -> We
             move.settle(run, ground)
         carry.catch_up(run, drain)
         moved, proof = move.cross(run, ground, plan.proof_seconds)
-    fates = way_back.final(run, old, slot)
+    fates = way_back.final(run, old, slot, role)
     went = run.step("done", WentBack, lambda _: WentBack(fates, moved, proof))
     move.give_up_way_back(world, plan, slot)
     return went

@@ -20,6 +20,7 @@ from backout.phases.lost_writes.following import Following, Route, Watch, spill
 from backout.phases.lost_writes.to_migrated import ToMigrated
 from backout.ports.run import Run
 from backout.ports.world import World
+from backout.postgres import own_schema
 from backout.postgres.catalog import Schema, key_of, read_schema
 from backout.postgres.connect import Session, open_session, place_of
 from backout.postgres.decoding.recognise import Signs
@@ -153,7 +154,9 @@ def _ends(route: Route, watch: Watch) -> Iterator[tuple[Stream, Applier]]:
         yield opened.stream, opened.applier
 
 
-def final(run: Run, old: str, slot: str) -> Fates:
-    """What became of all writes made on the new side."""
+def final(run: Run, old: str, slot: str, role: str) -> Fates:
+    """What became of all writes made on the new side. The lists belong to `role` from now on, who does not
+    get over the fence: it is open again."""
     with open_session(old, application_name(run.incident, 0)) as session:
+        own_schema.hand_over(session, role)
         return memory.fates(session, slot)

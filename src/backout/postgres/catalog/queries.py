@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from backout.postgres.names import KEPT_SCHEMA, OBJECT_PREFIX, STATE_SCHEMA
+from backout.postgres.names import FULL_NOTE, KEPT_SCHEMA, OBJECT_PREFIX, STATE_SCHEMA
 
 # Schemas of users: not the system's, not ours.
 _USER_SCHEMA = (
@@ -34,10 +34,19 @@ def _privileges(acl: str, kind: str, owner: str) -> str:
     )
 
 
+# A way back of ours has lent some tables FULL; that is no part of the application's schema.
+_IDENTITY = (
+    "CASE WHEN EXISTS (SELECT 1 FROM pg_publication p JOIN pg_description d ON d.objoid = p.oid"
+    " AND d.classoid = 'pg_publication'::regclass"
+    f" WHERE starts_with(d.description, '{FULL_NOTE}') AND c.oid::text ="
+    f" ANY(string_to_array(substr(d.description, {len(FULL_NOTE) + 1}), ',')))"
+    " THEN 'd' ELSE c.relreplident::text END"
+)
+
 RELATIONS = f"""
 SELECT c.oid::bigint, n.nspname, c.relname, c.relkind::text, c.relpersistence::text,
        pg_get_userbyid(c.relowner), {_privileges("c.relacl", "r", "c.relowner")},
-       {_comment("pg_class", "c")}, c.relreplident::text, c.relrowsecurity, c.relforcerowsecurity,
+       {_comment("pg_class", "c")}, {_IDENTITY}, c.relrowsecurity, c.relforcerowsecurity,
        coalesce((SELECT string_agg(o, ', ' ORDER BY o) FROM unnest(c.reloptions) o), ''),
        coalesce((SELECT array_agg(i.inhparent::bigint ORDER BY i.inhseqno)
                  FROM pg_inherits i WHERE i.inhrelid = c.oid), '{{}}'),

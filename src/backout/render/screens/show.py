@@ -97,7 +97,9 @@ def _executed(known: Known, now: datetime) -> Step:
     text = f"{done.ended} {words.when(done.committed_at, now)}, lost {lost:,} values"
     if known.repaired is not None:
         text += f"; brought back {known.repaired.values_back:,}"
-    if known.anew is not None:
+    if known.went_back is not None:
+        text += f"; traffic went back to {known.went_back.moved.new}, the migration is live"
+    elif known.anew is not None:
         text += f"; traffic is on {known.anew.serving.address}"
     return Step(state[done.outcome], "execution", text, took=done.seconds)
 
