@@ -12,8 +12,9 @@ from backout.demo.place import Place
 from backout.demo.world import control, entrance, production, scratch
 from backout.demo.world.application import CLIENTS
 from backout.demo.world.processes import Processes
-from backout.demo.world.production import Production
+from backout.demo.world.production import BACKUP_ROLE, Production
 from backout.errors import NeighbourUnreachable
+from backout.postgres.connect import open_session
 from tests.demo.test_destructive import everything_is_back
 from tests.demo.typed import begin, end, kill_after
 
@@ -46,9 +47,13 @@ def the_role_may_what_the_page_names(place: Place) -> None:
 
 
 def the_new_side_starts_again_and_goes_with_the_next_demo(place: Place) -> None:
+    """Behind the fence by now: traffic went back."""
     made = Production(**control.read(place.root / "production.json"))
     scratch.start_serving(place)
-    with made.session(made.new_port) as session:
+    with pytest.raises(NeighbourUnreachable, match="too many connections"):
+        made.session(made.new_port).close()
+    there = made.url_at(f"127.0.0.1:{made.new_port}", BACKUP_ROLE, made.backup_password)
+    with open_session(there, "backout-tests") as session:
         assert session.execute("SELECT count(motto) FROM public.users").fetchone() == (2000,)
     scratch.forget(place)
     with pytest.raises(NeighbourUnreachable):
@@ -65,18 +70,37 @@ def no_secret_is_shown(place: Place, screen: str) -> None:
 
 
 @pytest.mark.skipif(shutil.which("pgbouncer") is None, reason="pgbouncer is not on this machine")
-def test_traffic_moves_through_the_pooler_without_an_error_also_when_the_demo_is_killed(own: Place) -> None:
+def test_traffic_moves_through_the_pooler_and_back_without_an_error(own: Place) -> None:
     place = Place(own.root / "restore")
-    wanted = random.Random().choice(["open", "contain", "prove", "propose", "approve", "run"])
-    incident = kill_after(begin(own, *NIGHT), place, wanted, random.Random().uniform(0.2, 9.0))
     code, document, screen = end(begin(own, *NIGHT))
-    assert code == 0, f"killed after {wanted}\n{screen}"
-    assert document["incident"] == incident
-    everything_is_back(document, "B")
+    assert code == 0, screen
+    assert document["seconds"] < 300
+    everything_is_back(document, "B", went_back=True)
     no_secret_is_shown(place, screen)
     everything_is_stopped(place)
     the_role_may_what_the_page_names(place)
     the_new_side_starts_again_and_goes_with_the_next_demo(place)
+
+
+@pytest.mark.soak  # the first demo is killed in the ordinary run
+@pytest.mark.skipif(shutil.which("pgbouncer") is None, reason="pgbouncer is not on this machine")
+def test_a_night_that_is_killed_in_the_middle_goes_on_with_the_same_incident(own: Place) -> None:
+    place = Place(own.root / "restore")
+    wanted = random.Random().choice(["open", "prove", "propose", "approve", "run", "verify", "count"])
+    incident = kill_after(begin(own, *NIGHT), place, wanted, random.Random().uniform(0.2, 9.0))
+    code, document, screen = end(begin(own, *NIGHT))
+    assert code == 0, f"killed after {wanted}\n{screen}"
+    assert document["incident"] == incident
+    everything_is_back(document, "B", went_back=True)
+
+
+@pytest.mark.soak  # the merge of the states has tests of its own
+@pytest.mark.skipif(shutil.which("pgbouncer") is None, reason="pgbouncer is not on this machine")
+def test_without_a_guard_the_states_are_compared_and_nothing_is_lost(own: Place) -> None:
+    code, document, screen = end(begin(own, *NIGHT, "--no-guard"))
+    assert code == 0, screen
+    everything_is_back(document, "B", went_back=True)
+    assert "backout guard" not in screen
 
 
 def without_pooler() -> str:

@@ -48,7 +48,7 @@ def demo(
     ] = None,
     no_guard: Annotated[
         bool,
-        typer.Option("--no-guard", help="For destructive, without a guard: repair needs none, restore does."),
+        typer.Option("--no-guard", help="For destructive: nobody armed a guard before the migration."),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
-from backout.demo import destructive, place, scenes
-from backout.demo.destructive import Told
+from backout.demo import destructive, ending, place, reckoning, returned, scenes
+from backout.demo.destructive import Counted, Told
 from backout.demo.ending import Ending
 from backout.demo.place import Place
 from backout.demo.scenes import Stage
 from backout.demo.world import entrance
 from backout.demo.world.application import CLIENTS
+from backout.demo.world.project import SRE
 from backout.errors import Refused, Stopped
+from backout.model.fates import Fate
+from backout.postgres import parked
 
 _TRIES = 8
 _AGAIN = (Refused.exit_code, Stopped.exit_code)
@@ -34,6 +38,11 @@ def backup(stage: Stage) -> None:
 def deploy(stage: Stage) -> None:
     """The same deploy, its migration under a guard."""
     destructive.deploy(stage, _migrate)
+
+
+def deploy_unguarded(stage: Stage) -> None:
+    """The same deploy, and nobody thought of a guard: the states will be compared instead of the log read."""
+    destructive.deploy(stage)
 
 
 def _migrate(stage: Stage) -> None:
@@ -75,11 +84,81 @@ def _move(stage: Stage) -> None:
     scenes.carry_out(stage)
 
 
-def end(stage: Stage) -> Ending:
-    """Counted on the new side: what came back by the formula of the seed, what was written by the ledger."""
-    done = stage.evidence.restored()
-    lever = stage.entrance.lever
-    remark = "at most one a client: each was cut once" if _ERRORS[lever] else "through the whole move"
-    return destructive.reckon(
-        stage, Told(done.carried.fates.archived if done else 0, errors=_ERRORS[lever], errors_remark=remark)
+def count(stage: Stage) -> None:
+    """The new side, while nobody writes: soon traffic leaves it. Then everybody writes on."""
+    if not _goes_back(stage) or stage.evidence.went_back():
+        return
+    stage.screen.chapter("Counted on the new server; the application stands still for it, then it goes on")
+    stage.processes.end("application")
+    counted = destructive.count(stage, _archived(stage))
+    stage.progress.counted = counted.plain()
+    back, fates = counted.back, counted.fates
+    stage.screen.remark(f"{back.rows_back:,} rows and {back.values_back:,} mottos are back there, and of")
+    stage.screen.remark(
+        f"{back.writes_since:,} writes since the migration {fates.carried:,} stand as written"
     )
+    scenes.start(stage)
+
+
+def way_back(stage: Stage) -> None:
+    """Used once, to see it: what was written on the new side goes along, and the migration is live again."""
+    if not _goes_back(stage):
+        stage.screen.remark("The way back is shown through a pooler only.")
+        return
+    stage.screen.chapter("The way back is armed. It is used here once, to see that it holds")
+    stage.screen.remark("On your night you would stay: on the other side the migration is live.")
+    stage.typist.verb("way-back", "status", stage.progress.incident)
+    signed = ("--as", SRE, "--key", f"../people/{SRE}", "--confirm", stage.team.target)
+    for tries in range(_TRIES):
+        if stage.evidence.went_back():
+            break
+        expect = (0, *_AGAIN) if tries < _TRIES - 1 else (0,)
+        stage.typist.verb("way-back", "use", stage.progress.incident, *signed, expect=expect, actor=SRE)
+        time.sleep(1)
+    stage.tell_ledger()
+    stage.screen.remark(f"Port {stage.entrance.side()} answers the application's connection string again.")
+
+
+def end(stage: Stage) -> Ending:
+    """Counted on the new side: what came back by the formula of the seed, what was written by the ledger.
+    And on the old one, once traffic is there again: every write since the migration."""
+    lever = stage.entrance.lever
+    remark = "at most one a client: each was cut once" if _ERRORS[lever] else "through every move"
+    told = Told(stage.evidence.went_back(), _ERRORS[lever], remark)
+    if not told.way_back_used:
+        return destructive.tell(stage, destructive.count(stage, _archived(stage)), told)
+    return destructive.tell(stage, _on_both_sides(stage), told)
+
+
+def _goes_back(stage: Stage) -> bool:
+    return stage.entrance.lever == entrance.POOLER
+
+
+def _archived(stage: Stage) -> int:
+    done = stage.evidence.restored()
+    return done.carried.fates.archived if done else 0
+
+
+def _on_both_sides(stage: Stage) -> Counted:
+    """What stood on the new side, and what is missing or doubled on the old one of all that was written since
+    the migration and waits for nobody."""
+    there = destructive.counted(stage.progress.counted)
+    written = reckoning.read(stage.place.ledger)
+    lately = reckoning.since(written, stage.progress.migrated_at)
+    with stage.session() as session:
+        found = reckoning.look(session, lately, stage.progress.incident)
+        entries = parked.entries(session, stage.progress.incident)
+    lost = found.lost - returned.rows(entries, Fate.PARKED)
+    here = ending.reckon(stage, written, replace(found, lost=lost))
+    numbers = replace(
+        there.numbers,
+        seconds=here.seconds,
+        acknowledged_writes=here.acknowledged_writes,
+        lost_writes=there.numbers.lost_writes + here.lost_writes,
+        doubled_writes=there.numbers.doubled_writes + here.doubled_writes,
+        write_pause_ms=here.write_pause_ms,
+        client_errors=here.client_errors,
+        postmortem=here.postmortem,
+        verified=here.verified,
+    )
+    return replace(there, numbers=numbers)

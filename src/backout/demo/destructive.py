@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
-from backout.app.results import DemoDestructive
+from backout.app.results import Demo, DemoDestructive
 from backout.demo import ending, place, returned
 from backout.demo.ending import Ending, Line
 from backout.demo.place import Place
@@ -112,31 +113,53 @@ def end(stage: Stage) -> Ending:
     """What came back, counted against the formula of the seed; what was written since, against the ledger."""
     repaired = stage.evidence.repaired()
     # way_back_used is of a cutover: a repair in place moves no traffic.
-    return reckon(stage, Told(archived=repaired.fates.archived if repaired else 0))
+    return tell(stage, count(stage, repaired.fates.archived if repaired else 0), Told())
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """The figures of the night, on the server to which the application's writes go now."""
+
+    numbers: Demo
+    back: Returned
+    fates: Fates
+
+    def plain(self) -> dict[str, object]:
+        """As JSON keeps it."""
+        return {"numbers": asdict(self.numbers), "back": asdict(self.back), "fates": asdict(self.fates)}
+
+
+def counted(plain: Mapping[str, Any]) -> Counted:
+    """What `Counted.plain` has kept."""
+    return Counted(Demo(**plain["numbers"]), Returned(**plain["back"]), Fates(**plain["fates"]))
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
     """What neither ledger nor formula can know of an end."""
 
-    archived: int
-    """Writes that the old schema has no place for."""
     way_back_used: bool = False
     errors: int = 0
     """How many errors the clients may have seen."""
     errors_remark: str = "from the first write to the last"
 
 
-def reckon(stage: Stage, told: Told) -> Ending:
-    """The figures of the night, on the server to which the application's writes go now."""
+def count(stage: Stage, archived: int) -> Counted:
+    """Read ledger and database while nobody writes. `archived`: writes that the old schema has no place
+    for."""
     written, found = ending.read(stage)
-    numbers = ending.reckon(stage, written, found)
-    done = stage.evidence.execution()
     with stage.session() as session:
         entries = parked.entries(session, stage.progress.incident)
         back = returned.look(session, written, entries, stage.progress.migrated_at)
-    fates = returned.fates(written, found, entries, stage.progress.migrated_at, told.archived)
+    fates = returned.fates(written, found, entries, stage.progress.migrated_at, archived)
+    return Counted(ending.reckon(stage, written, found), back, fates)
+
+
+def tell(stage: Stage, counted: Counted, told: Told) -> Ending:
+    """The last screen and the document of what was counted."""
+    numbers, back, fates = counted.numbers, counted.back, counted.fates
     good = ending.good(numbers, errors=told.errors) and back.good and fates.total == back.writes_since
+    done = stage.evidence.execution()
     document = DemoDestructive(
         **asdict(numbers),
         **asdict(back),

@@ -50,7 +50,8 @@ def reckon(stage: Stage, written: Written, found: Found) -> Demo:
     """The figures of ledger, database and journal."""
     place, evidence = stage.place, stage.evidence
     done = evidence.execution()
-    window = evidence.run_window()
+    windows = (evidence.run_window(), evidence.way_back_window())
+    pauses = [reckoning.longest_gap_ms(written, *window) for window in windows if window]
     began = ledger.first_acknowledged(place.ledger) or time.time()
     destroyed = done.values_destroyed if done else 0
     return Demo(
@@ -62,7 +63,7 @@ def reckon(stage: Stage, written: Written, found: Found) -> Demo:
         values_destroyed=destroyed,
         values_kept=found.values_kept,
         values_lost=max(destroyed, len(written.filled)) - found.values_kept,
-        write_pause_ms=reckoning.longest_gap_ms(written, *window) if window else 0,
+        write_pause_ms=max(pauses, default=0),
         client_errors=written.client_errors,
         postmortem=str(_page(place.project / "postmortem", evidence.incident)),
         incident=evidence.incident,

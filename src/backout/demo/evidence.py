@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from backout.app.aftermath import went_back
 from backout.app.compose import Application
 from backout.app.containment import holds
 from backout.app.desk import Desk
@@ -91,6 +92,15 @@ class Evidence:
         last = (f"r{number}.execution.down", f"r{number}.lost_writes.repair")
         ended = [_seconds(e) for e in self._entries() if any(_finished(e, key) for key in last)]
         return (begun[0], ended[-1]) if begun and ended else None
+
+    def went_back(self) -> bool:
+        """Whether traffic left the restored instance again."""
+        return went_back(self._desk, self.incident) is not None
+
+    def way_back_window(self) -> tuple[float, float] | None:
+        """From the signature to the end of the return, where there was one."""
+        begun = [_seconds(e) for e in self._entries() if e.key.startswith("back.")]
+        return (begun[0], begun[-1]) if begun and self.went_back() else None
 
     def _entries(self) -> tuple[Entry, ...]:
         return tuple(self._desk.app.journal.read(self.incident))

@@ -73,10 +73,18 @@ RESTORE = Night(
         ("parked", destructive.parked_rows),
         ("release", scenes.release),
         ("verify", scenes.verify),
+        ("count", anew.count),
+        ("way back", anew.way_back),
         ("postmortem", scenes.postmortem),
     ),
     anew.end,
 )
+
+UNGUARDED = replace(
+    RESTORE,
+    scenes=tuple((n, anew.deploy_unguarded if n == "deploy" else scene) for n, scene in RESTORE.scenes),
+)
+"""Without a guard what was written since is found by comparing the states around the migration."""
 
 _NO_GUARD = "--no-guard: a repair arms no guard; what one holds is not read by it yet."
 
@@ -100,7 +108,7 @@ def tell(asked: Asked, wishes: Wishes) -> int:
     if not asked.destructive:
         return story.tell(FIRST, wishes)
     if asked.strategy == "restore":
-        return story.tell(RESTORE, wishes)
+        return story.tell(UNGUARDED if asked.no_guard else RESTORE, wishes)
     return story.tell(DESTRUCTIVE, replace(wishes, remarks=(_NO_GUARD,) if asked.no_guard else ()))
 
 
@@ -112,9 +120,6 @@ def require_sense(asked: Asked) -> None:
         what = "destructive and --second are two different stories"
     elif of_destructive and not asked.destructive:
         what = "--strategy and --no-guard belong to the story destructive"
-    elif asked.strategy == "restore" and asked.no_guard:
-        what = "--strategy restore needs the guard: without its slot the later writes are in no log"
-        where = anew.where()
     else:
         return
     raise ConfigurationError(

@@ -19,6 +19,8 @@ class Progress:
     migrated_at: float = 0.0
     """When the bad migration began, by the server's clock; seconds since the epoch."""
     verified: bool = True
+    counted: dict[str, object] = field(default_factory=dict)
+    """What stood on the new side before traffic went back, where it does."""
     finished: bool = False
 
     def note(self, step: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +97,19 @@ def _note(written: Written, kind: str, key: int, values: Mapping[str, Any]) -> N
     for column in DESTROYED:
         if values.get(column) is not None:
             written.filled[key, column] = values[column]
+
+
+def since(written: Written, moment: float) -> Written:
+    """The same, but only of the rows that were written to since `moment`, seconds since the epoch."""
+    rows = {write.row for write in written.writes if write.at >= moment}
+    return replace(
+        written,
+        snapshots={key: row for key, row in written.snapshots.items() if ("hero_snapshots", key) in rows},
+        cheers={key: row for key, row in written.cheers.items() if ("cheers", key) in rows},
+        visits={key: last for key, last in written.visits.items() if ("users", key) in rows},
+        mottos={},
+        filled={},
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from backout.demo.reckoning import Found, Written
+from backout.demo.reckoning import Found, Row, Written
 from backout.demo.world import seasons
 from backout.demo.world.etl import RECORD_POWER
 from backout.demo.world.writes import SEASONS, USERS
@@ -113,8 +113,17 @@ def _sums_wrong(session: Session) -> int:
 
 def fates(written: Written, found: Found, entries: Iterable[Entry], since: float, archived: int) -> Fates:
     """The fate of each acknowledged write since: carried is what is there and on no list."""
-    listed = {(entry.relation.removeprefix("public."), *map(int, entry.key)): entry.fate for entry in entries}
+    listed = {_row(entry): entry.fate for entry in entries}
     after = [write.row for write in written.writes if write.at >= since and write.row not in found.lost]
     on_list = [listed.get(row) for row in after]
     parked, seen = on_list.count(Fate.PARKED), on_list.count(Fate.LISTED)
     return Fates(len(after) - parked - seen - archived, archived, parked, seen)
+
+
+def rows(entries: Iterable[Entry], fate: Fate) -> frozenset[Row]:
+    """The rows of the lists with this fate."""
+    return frozenset(_row(entry) for entry in entries if entry.fate is fate)
+
+
+def _row(entry: Entry) -> Row:
+    return entry.relation.removeprefix("public."), int(entry.key[0])
