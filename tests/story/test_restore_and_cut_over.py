@@ -152,6 +152,7 @@ def test_the_way_back_brings_everything_written_since_to_the_old_side(guarded: S
     )
     code, shown, _ = made.cli(capsys, "show", incident)
     assert code == 0 and shown["went_back"]["moved"]["new"].endswith(str(guarded.prod.server.port))
+    assert of_b.restore is not None
     code, closed, err = made.cli(capsys, "close", incident)
     assert code == 0, (closed, err)
     assert not closed["serves"] and of_b.restore.new.instance in closed["destroyed"], (
