@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ def config(
         "new": {"host": "127.0.0.1", "port": new.port, "database": name},
         "journal": str(directory / "journal.db"),
         "mark": str(directory / "mark"),
+        "notices": str(directory / "notices"),
         **more,
     }
 
@@ -69,9 +71,10 @@ class Operator:
         return answer
 
 
-def start(config: dict[str, Any]) -> Operator:
+def start(config: dict[str, Any], on: Sequence[str] = ()) -> Operator:
+    """`on`: the words in front of the command that run it on another host."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.cutover.operator_process"],
+        [*on, sys.executable, "-m", "tests.cutover.operator_process"],
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

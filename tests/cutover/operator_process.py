@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from datetime import UTC, datetime
@@ -32,7 +33,12 @@ from backout.postgres.way_back import SlotWayBack
 from backout.records import codec
 
 
-class Silent:
+class Told:
+    """Notices go to a file, beside the journal."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
     def progress(self, text: str) -> None:
         pass
 
@@ -43,7 +49,8 @@ class Silent:
         pass
 
     def notice(self, text: str, audience: str, head: Entry) -> None:
-        pass
+        with self._file.open("a") as file:
+            file.write(f"{text}\n")
 
 
 class NativeDrain:
@@ -128,6 +135,8 @@ def hurt(config: dict[str, Any]) -> Any:
         Path(config["mark"]).write_text(str(time.monotonic()))
         if wanted["how"] == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
+        elif wanted["how"] == "cut":
+            subprocess.run(wanted["command"], check=True)
         elif wanted["how"] == "stop":
             os.kill(os.getpid(), signal.SIGSTOP)
         elif guards:
@@ -141,7 +150,7 @@ def hurt(config: dict[str, Any]) -> Any:
 def main() -> int:
     config = json.load(sys.stdin)
     journal = SqliteJournal(Path(config["journal"]))
-    run = Story(journal, config.get("incident", "inc-7q4m"), "r1", "mara", Silent())
+    run = Story(journal, config.get("incident", "inc-7q4m"), "r1", "mara", Told(Path(config["notices"])))
     out: dict[str, Any] = {}
     try:
         made = ground(config, hurt(config))
