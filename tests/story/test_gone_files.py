@@ -50,7 +50,7 @@ def test_what_next_says_puts_the_file_back_and_propose_works(
         commit_everything(heroes16.root, f"Roll back {path.name}")
     incident = heroes16.open()
     code, refused, err = heroes16.cli(capsys, "propose", incident)
-    assert (code, refused["proposals"]["proposals"]) == (4, []), err
+    assert (code, refused["proposals"]["proposals"]) == (3, []), err
     assert "only in the git history, in commit" in refused["proposals"]["options"][0]["reason"]
     assert " show " in refused["next"] and refused["next"].endswith(f" && backout propose {incident}")
     done = subprocess.run(

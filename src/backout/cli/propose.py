@@ -11,7 +11,7 @@ from backout.cli.at_work import desk as at_desk
 from backout.cli.at_work import incident_or_only, now
 from backout.cli.console import ActorOption, ConfigOption, JsonOption, emit, say, stop_on_interrupt
 
-WAITS = 4
+WAITS, REFUSED = 4, 3
 
 
 def propose(
@@ -25,8 +25,8 @@ def propose(
 ) -> None:
     """Prove a snapshot, rehearse the ways back on the restored copy, and write the proposals.
 
-    Ends with exit code 4: the gate waits for approvals. Typed again after a proposal, it begins a new
-    round; after a stop, it goes on.
+    Ends with exit code 4: the gate waits for approvals; with 3 when every way back is refused. Typed again
+    after a proposal, it begins a new round; after a stop, it goes on.
     """
     from backout.app import signing
     from backout.app.incidents import propose as advance
@@ -48,5 +48,5 @@ def propose(
             next=answer.next,
         ),
         as_json=as_json,
-        exit_code=WAITS,
+        exit_code=WAITS if answer.proposals.proposals else REFUSED,
     )
