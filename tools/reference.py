@@ -20,6 +20,7 @@ from backout import errors as error_tree
 from backout.app.schemas import DOCUMENTS, schema_of
 from backout.cli.main import VERBS, application
 from backout.sql.rules import RULES
+from tools import proofs
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = ROOT / "docs" / "reference"
@@ -45,6 +46,7 @@ def pages() -> Mapping[Path, str]:
         REFERENCE / "configuration.md": _page(configuration()),
         REFERENCE / "hazards.md": _page(hazards()),
         REFERENCE / "documents.md": _page(documents()),
+        REFERENCE / "proved.md": _page(proofs.page(MADE)),
         REFERENCE / "backout.schema.json": _json(schema_of("config")),
         **{REFERENCE / _schema_file(name): _json(schema_of(name)) for name in document_names()},
     }

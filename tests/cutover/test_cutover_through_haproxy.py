@@ -27,6 +27,13 @@ def config(sides: Sides, through: Balancer, directory: Path, **more: Any) -> dic
     return {**made, "lever": "haproxy", "options": through.options}
 
 
+@pytest.mark.proves(
+    claim="Traffic moves, each client is cut once, no acknowledged write is lost",
+    on="two servers, HAProxy of the distribution, one machine, loopback",
+    rights="superuser",
+    versions="16",
+    size="20 writers, some thousand rows",
+)
 def test_each_client_is_cut_once_and_no_acknowledged_write_is_lost(pair: Sides, tmp_path: Path):
     with balancer(pair) as through:
         before = through.cfg.read_text()

@@ -5,11 +5,20 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.cutover import operating
 from tests.cutover.sides import Sides, pooler
 from tests.cutover.writers import writing
 
 
+@pytest.mark.proves(
+    claim="Traffic moves without an error to a client and without losing a write",
+    on="two servers, PgBouncer of the distribution, one machine, loopback",
+    rights="superuser",
+    versions="15, 16, 18",
+    size="20 writers, some thousand rows",
+)
 def test_twenty_writers_notice_less_than_a_second_and_lose_nothing(each_pair: Sides, tmp_path: Path):
     with pooler(each_pair) as pool:
         with writing(pool.dsn()) as ledger:

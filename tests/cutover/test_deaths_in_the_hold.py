@@ -112,6 +112,13 @@ def sweep(places: Sequence[tuple[str, str]]) -> list[Any]:
 
 
 @pytest.mark.parametrize(("step", "when"), sweep(AT))
+@pytest.mark.proves(
+    claim="Killed at any step of the hold, writes go on and none is lost",
+    on="two servers, PgBouncer, one machine, loopback",
+    rights="superuser",
+    versions="16",
+    size="20 writers",
+)
 def test_the_operator_is_killed(pair: Sides, tmp_path: Path, step: str, when: str):
     with pooler(pair) as pool:
         with writing(pool.dsn()) as ledger:

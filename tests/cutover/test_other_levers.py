@@ -50,6 +50,13 @@ def multi_host(sides: Sides, directory: Path, **more: Any) -> dict[str, Any]:
     return {**made, "lever": "multi-host", "options": options}
 
 
+@pytest.mark.proves(
+    claim="The same with a list of hosts",
+    on="two servers, psycopg, one machine, loopback",
+    rights="superuser",
+    versions="16",
+    size="20 writers, some thousand rows",
+)
 def test_clients_with_a_list_of_hosts_see_one_error_each_and_lose_nothing(pair: Sides, tmp_path: Path):
     with pair.new.connect() as admin:  # the replica of a real set-up leads nobody to itself
         set_ = f"ALTER DATABASE {pair.database} SET default_transaction_read_only = on"
@@ -149,6 +156,13 @@ def command_lever(secret: Path, state: Path, **more: object):
     return {"state": str(state), "read": read, "write": write, "restart": restart, **more}
 
 
+@pytest.mark.proves(
+    claim="The same where commands read and write the connection string",
+    on="two servers, two programs in place of a secrets manager, one machine, loopback",
+    rights="superuser",
+    versions="16",
+    size="20 writers, some thousand rows",
+)
 def test_a_string_that_only_commands_reach_moves_and_loses_nothing(pair: Sides, tmp_path: Path):
     secret = tmp_path / "secret"
     secret.write_text('{"url": "' + pair.old.dsn(pair.database, CLERK, SECRET) + '"}')

@@ -49,6 +49,13 @@ def first_words(text: str) -> list[str]:
 @pytest.mark.slow
 @pytest.mark.node
 @pytest.mark.timeout(600)
+@pytest.mark.proves(
+    claim="The destructive night with strategy D",
+    on="base backup and archived WAL, one machine, loopback",
+    rights="plain owner",
+    versions="16",
+    size="4 writers, 23,000 rows",
+)
 def test_a_truncate_cascade_and_a_dropped_column_are_repaired_beside_four_writers(own: Place) -> None:
     code, document, screen = end(begin(own, "destructive", "--no-guard", "--json"))
     assert code == 0, screen

@@ -70,6 +70,13 @@ def no_secret_is_shown(place: Place, screen: str) -> None:
 
 
 @pytest.mark.skipif(shutil.which("pgbouncer") is None, reason="pgbouncer is not on this machine")
+@pytest.mark.proves(
+    claim="The destructive night with strategy B, and back",
+    on="guard, base backup, PgBouncer, one machine, loopback",
+    rights="plain owner of the database with REPLICATION; a superuser to go back",
+    versions="16",
+    size="4 writers, 23,000 rows",
+)
 def test_traffic_moves_through_the_pooler_and_back_without_an_error(own: Place) -> None:
     place = Place(own.root / "restore")
     code, document, screen = end(begin(own, *NIGHT))

@@ -24,6 +24,13 @@ def nothing_was_lost(document: dict[str, Any]) -> None:
     assert Path(document["postmortem"]).is_file()
 
 
+@pytest.mark.proves(
+    claim="The first demo",
+    on="processes that write and read all the while, one machine, loopback",
+    rights="plain owner",
+    versions="16",
+    size="4 writers, 20,000 rows",
+)
 def test_the_demo_rescues_its_database_in_under_three_minutes(own: Place) -> None:
     code, document, screen = end(begin(own, "--json"))
     assert code == 0, screen

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg import sql
@@ -148,6 +149,13 @@ EXAMPLES = int(os.environ.get("BACKOUT_SOAK_EXAMPLES", "15"))
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(world=worlds())
+@pytest.mark.proves(
+    claim="The loss report counts what an oracle counts",
+    on="generated tables, data and downs; one machine, loopback",
+    rights="superuser",
+    versions="16",
+    size="generated",
+)
 def test_the_measured_loss_is_what_an_oracle_counts(pg16: RealServer, world: World):
     with pg16.database() as original:
         run(pg16, original, world.setup)

@@ -560,6 +560,13 @@ SCENARIOS = {
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
+@pytest.mark.proves(
+    claim="Writes are carried from the log through sixteen kinds of migrations",
+    on="one machine, loopback",
+    rights="superuser",
+    versions="16, 18",
+    size="4 writers, some hundred rows a kind",
+)
 def test_every_row_of_the_old_schema_is_what_was_acknowledged(logical: RealServer, tmp_path, name: str):
     scenario = SCENARIOS[name]
     with world(logical, tmp_path, scenario.setup, scenario.up, scenario.published) as w:

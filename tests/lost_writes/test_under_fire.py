@@ -66,6 +66,13 @@ def database_of(w: World) -> str:
 
 
 @pytest.mark.parametrize("interrupted", [False, True], ids=["whole", "cut off and resumed"])
+@pytest.mark.proves(
+    claim="The repair loses no write of the application beside it",
+    on="one machine, loopback",
+    rights="superuser",
+    versions="15, 16, 18",
+    size="4 writers, 4,000 rows",
+)
 def test_every_destroyed_value_is_back_and_every_acknowledged_write_stands(server, interrupted):
     with world(server, SETUP, UP, DOWN) as w:
         writers = [Writer(server, database_of(w), number, 4) for number in range(4)]

@@ -90,6 +90,13 @@ def test_wal_that_barman_has_not_filed_is_switched_and_filed_first(fresh: Catalo
     assert shown == [("off", str(instance.port), instance.host, "(disabled)")]
 
 
+@pytest.mark.proves(
+    claim="Both sides of a migration come from Barman",
+    on="Barman of the distribution, one machine, loopback",
+    rights="files of the server",
+    versions="the system's",
+    size="some thousand rows",
+)
 def test_both_sides_of_a_migration_come_from_the_older_of_two_backups(fresh: Catalogue):
     source = fresh.source
     source.run("CREATE TABLE history (id int)", "CREATE TABLE t (id int)")

@@ -97,6 +97,13 @@ def test_a_name_is_restored_from_the_set_before_it_also_when_a_newer_one_exists(
     assert shown == [("off", str(instance.port), instance.host, "(disabled)")]
 
 
+@pytest.mark.proves(
+    claim="Both sides of a migration come from pgBackRest",
+    on="pgBackRest of the distribution, one machine, loopback",
+    rights="files of the server",
+    versions="the system's",
+    size="some thousand rows",
+)
 def test_both_sides_of_a_migration_come_from_its_archive(fresh: Stanza):
     source = fresh.source
     source.run("CREATE TABLE history (id int)", "CREATE TABLE t (id int)")

@@ -46,6 +46,13 @@ def approve_by_name(made: World, capsys: pytest.CaptureFixture[str], told: str) 
 
 
 @pytest.mark.parametrize("form", sorted(DUMPS))
+@pytest.mark.proves(
+    claim="Strategy D from a nightly dump alone: every value that was in it is back, marked as old",
+    on="pg_dump through gzip, and custom format; one machine, loopback",
+    rights="plain owner",
+    versions="16",
+    size="1,001 rows",
+)
 def test_every_value_of_the_nightly_dump_is_back_marked_and_rows_newer_than_it_are_listed(
     heroes16: World, capsys: pytest.CaptureFixture[str], form: str
 ):

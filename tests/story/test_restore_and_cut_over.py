@@ -56,6 +56,13 @@ def run(made: World, incident: str) -> Ran:
     raise AssertionError(told)
 
 
+@pytest.mark.proves(
+    claim="Strategy B with a guard: the old state is back with every write since",
+    on="base backup, archived WAL, PgBouncer, one machine, loopback",
+    rights="plain owner of the database with REPLICATION",
+    versions="16, 18",
+    size="8 writers, 2,300 rows",
+)
 def test_traffic_moves_to_the_restored_state_and_no_write_is_lost(guarded: Shop, capsys):
     made = guarded.made
     armed(made, capsys)
@@ -84,6 +91,13 @@ def test_traffic_moves_to_the_restored_state_and_no_write_is_lost(guarded: Shop,
 
 
 @pytest.mark.parametrize("guarded", [18], ids=["pg18"], indirect=True)
+@pytest.mark.proves(
+    claim="Strategy B without a guard: the same by comparing states",
+    on="base backup, archived WAL, PgBouncer, one machine, loopback",
+    rights="plain owner of the database with REPLICATION",
+    versions="18",
+    size="8 writers, 2,300 rows",
+)
 def test_without_a_guard_the_states_are_merged_and_a_slot_carries_the_rest(guarded: Shop, capsys):
     made = guarded.made
     assert made.cli(capsys, "backup", "take")[0] == 0
@@ -110,6 +124,13 @@ def test_without_a_guard_the_states_are_merged_and_a_slot_carries_the_rest(guard
 
 
 @pytest.mark.parametrize("guarded", [18], ids=["pg18"], indirect=True)
+@pytest.mark.proves(
+    claim="Going back carries every write made on the new side",
+    on="base backup, archived WAL, PgBouncer, one machine, loopback",
+    rights="superuser behind the fence",
+    versions="18",
+    size="8 writers, 2,300 rows",
+)
 def test_the_way_back_brings_everything_written_since_to_the_old_side(guarded: Shop, capsys):
     made = guarded.made
     armed(made, capsys)

@@ -63,6 +63,13 @@ def initialise(made: World, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.node
+@pytest.mark.proves(
+    claim="Strategy A on a project that was not written for it, by the README alone",
+    on="node-pg-migrate, TypeScript migrations, one machine, loopback",
+    rights="plain owner",
+    versions="16",
+    size="3,202 rows",
+)
 def test_the_readme_is_enough(
     grinder: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):

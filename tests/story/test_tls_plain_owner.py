@@ -36,6 +36,13 @@ def heroes_over_tls(
         yield made
 
 
+@pytest.mark.proves(
+    claim="Strategy A as a role that owns its schema and nothing else",
+    on="a server that demands TLS (verify-full), one machine, loopback",
+    rights="plain owner",
+    versions="the system's",
+    size="1,001 rows",
+)
 def test_a_plain_owner_backs_out_over_tls(heroes_over_tls: World):
     names_world(heroes_over_tls)
     apply_names(heroes_over_tls)

@@ -128,6 +128,13 @@ def _project(made: World, prod: Production) -> None:
     config.write_text(f'{text}\n[target.heroes.backups]\ntool = "base_backup"\n{where}')
 
 
+@pytest.mark.proves(
+    claim="Strategy D from twin restores: what a TRUNCATE CASCADE destroyed is back beside the writers",
+    on="base backup and archived WAL, one machine, loopback",
+    rights="plain owner; superuser for the WAL switch",
+    versions="16, 18",
+    size="4 writers, 4,600 rows",
+)
 def test_a_truncate_cascade_under_writers_is_undone_exactly_and_no_write_is_lost(archived, capsys):
     made, _ = archived
     code, taken, err = made.cli(capsys, "backup", "take", "--target", "heroes")
