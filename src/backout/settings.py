@@ -165,6 +165,12 @@ class CheckSettings(_Strict):
     )
     processed: str | None = Field(None, description="smoke = write: SQL that is true once it was processed.")
     remove: str | None = Field(None, description="smoke = write: SQL that removes the marked row again.")
+    on_copy: bool = Field(
+        False, description="command, smoke = write: may also be run at a restored copy (`restore`)."
+    )
+    worker: list[str] | None = Field(
+        None, description="smoke = write at a copy: program that processes the marked row, run once there."
+    )
 
     @model_validator(mode="after")
     def _exactly_one(self) -> CheckSettings:

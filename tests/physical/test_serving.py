@@ -186,8 +186,9 @@ def test_one_that_serves_is_returned_as_it_is_and_is_not_destroyed(source16: Pro
         backups.destroy("one")
     with pytest.raises(Refused, match=r"serves already, on 127\.0\.0\.1"):
         backups.serve("one", here(), told)
-    desk = SimpleNamespace(app=SimpleNamespace(world=lambda _: SimpleNamespace(backups=backups)))
-    assert _destroy_instances(cast(Any, desk), "app", "") == []
+    config = source16.base / "backout.toml"
+    desk = SimpleNamespace(app=SimpleNamespace(state=source16.base, config_path=config))
+    assert _destroy_instances(cast(Any, desk), "") == []
     with as_app(at) as connection:
         assert connection.execute("SELECT count(*) FROM t").fetchone() == (1,)
     backups.retire("one")

@@ -395,6 +395,7 @@ class Restored:
     target: str = "just before the commit of transaction 764 (0/3013780)"
     serves: str = ""
     directory: str = "/var/tmp/backout-9a0c/data"
+    lease_until: str = ""
 
 
 def test_a_restored_cluster_that_serves_is_named_so():
@@ -402,6 +403,15 @@ def test_a_restored_cluster_that_serves_is_named_so():
     shown = " ".join(copies_screen(answer, style=Style(), now=NOW).split())
     assert "inc-3k9d-new serves on 10.0.0.7:5433" in shown
     assert "isolated; it goes when its incident is closed" in shown
+
+
+def test_a_restored_cluster_of_no_incident_names_its_lease():
+    alone = Restored("rst-7k2m-1", lease_until="2026-11-23T03:10:00Z")
+    shown = " ".join(copies_screen(Copies(instances=(alone,)), style=Style(), now=NOW).split())
+    assert "isolated; its lease ends in " in shown
+    late = Restored("rst-7k2m-1", lease_until="2026-11-21T03:10:00Z")
+    shown = " ".join(copies_screen(Copies(instances=(late,)), style=Style(), now=NOW).split())
+    assert "isolated; its lease is over for " in shown
 
 
 def test_copies_name_their_lease():

@@ -60,6 +60,7 @@ def test_the_documents_of_one_incident_fit_their_schemas(
     elsewhere = {"reject", "snapshot take", "snapshot prove", "snapshot adopt", "doctor", "rehearse", "init"}
     elsewhere |= {name for name in DOCUMENTS if name.startswith(("guard ", "backup "))}
     elsewhere |= {"parked list", "parked show", "parked retry", "parked resolve"}  # tests/lost_writes
+    elsewhere |= {"restore"}  # tests/restore
     elsewhere |= {"way-back status", "way-back use", "way-back drop"}  # test_restore_and_cut_over
     demo = {"demo", "demo --second", "demo destructive", "error"}
     assert seen | elsewhere | demo == set(DOCUMENTS)

@@ -12,11 +12,13 @@ from backout.app.results import CopyLine, CopyList, InstanceLine, ServerLine
 from backout.errors import Refused
 from backout.model.journal import EntryKind
 from backout.model.snapshot import BeforeUp
+from backout.phases.restore import registry
 from backout.phases.snapshot.facts import Proven
-from backout.ports.backups import Instance
+from backout.ports.backups import Instance, Surroundings
 from backout.ports.servers import Scratch, Servers
 from backout.postgres import copies
 from backout.postgres.copies import Copy
+from backout.postgres.physical.instances import Instances
 from backout.records import codec
 
 
@@ -32,22 +34,56 @@ def listing(desk: Desk, target: str | None) -> CopyList:
         ServerLine(scratch.name, False, ours, 0, "", scratch.data_directory) for scratch in servers.stopped()
     ]
     idle = [s for s in running if s.ours and not s.held_until] or (stopped and not desk.open_incidents())
+    restored = _instances(desk)
+    held = {one.instance for one in _unexplained(desk)}
     over = any(copy.expired(datetime.now(UTC)) for _, there in found for copy in there)
+    over = over or any(_over(line) for line in restored if line.name not in held)
     following = "copies --stop" if idle else "copies --destroy-expired" if over else ""
     command = desk.app.for_target(f"backout {following}", name) if following else "nothing"
-    return CopyList(tuple(lines), command, (*running, *stopped), instances=_instances(desk, name))
+    return CopyList(tuple(lines), command, (*running, *stopped), instances=restored)
 
 
-def _instances(desk: Desk, target: str) -> tuple[InstanceLine, ...]:
+def _restored(desk: Desk) -> Instances:
+    """The restored clusters of this state directory, from whatever they were made."""
+    return Instances(Surroundings(desk.app.state / "instances", desk.app.config_path.parent))
+
+
+def _instances(desk: Desk) -> tuple[InstanceLine, ...]:
     """Restored clusters, whole and half made."""
-    backups = desk.app.backups(target)
-    if backups is None:
-        return ()
+    there = _restored(desk)
     whole = tuple(
-        InstanceLine(one.name, one.backup, str(one.target), _serves(one), one.data_directory)
-        for one in backups.instances()
+        InstanceLine(one.name, one.backup, str(one.target), _serves(one), one.data_directory, one.lease_until)
+        for one in there.all()
     )
-    return (*whole, *(InstanceLine(name, "", "half made", "", "") for name in backups.unfinished()))
+    return (*whole, *(InstanceLine(name, "", "half made", "", "") for name in there.unfinished()))
+
+
+def _over(line: InstanceLine) -> bool:
+    """Whether nobody holds a restored cluster any more: of no incident, isolated, and its lease has ended or
+    it was never finished. Those of an incident go when it is closed."""
+    if line.serves or line.name.startswith("inc-"):
+        return False
+    return not line.backup or (
+        bool(line.lease_until) and line.lease_until < copies.rfc3339(datetime.now(UTC))
+    )
+
+
+def _unexplained(desk: Desk) -> tuple[registry.Try, ...]:
+    """Restores that failed their smoke tests and that nobody has said why: their copies are evidence."""
+    names = desk.app.settings.target
+    return tuple(one for name in names for one in registry.unexplained(desk.app.journal, name))
+
+
+def _not_explained(desk: Desk, failed: registry.Try) -> Refused:
+    assert failed.smoked is not None
+    bad = next((check for check in failed.smoked.checks if not check.good), None)
+    told = f"{bad.name}: {bad.detail}" if bad is not None else "see its smoke tests"
+    return Refused(
+        f"{failed.instance} failed its smoke tests ({told}), and nobody has recorded why",
+        where=str(desk.app.state),
+        intact="the copy and everything else",
+        next=f"backout restore --failed {failed.instance} --reason TEXT, then destroy it",
+    )
 
 
 def _serves(instance: Instance) -> str:
@@ -84,15 +120,18 @@ def destroy(desk: Desk, target: str | None, names: tuple[str, ...], *, expired: 
     # A copy that another command is restoring has no lease yet, so nobody else may be at work.
     with lock.worker(desk.app.state, "copies", desk.actor):
         now = datetime.now(UTC)
+        unexplained = _unexplained(desk)
         for scratch in servers.running():
             dsn = servers.conninfo(scratch, "postgres")
             for copy in copies.list_copies(dsn, scratch.name):
                 if copy.database in names or (expired and copy.expired(now)):
                     copies.destroy(scratch, dsn, copy.database)
-        for instance in _instances(desk, desk.app.target_name(target)):
-            backups = desk.app.backups(desk.app.target_name(target))
-            if instance.name in names and backups is not None:
-                backups.destroy(instance.name)
+        for instance in _instances(desk):
+            failed = next((one for one in unexplained if one.instance == instance.name), None)
+            if instance.name in names and failed is not None:
+                raise _not_explained(desk, failed)
+            if instance.name in names or (expired and failed is None and _over(instance)):
+                _restored(desk).destroy(instance.name)
     return listing(desk, target)
 
 
@@ -135,7 +174,7 @@ def destroy_of(desk: Desk, incident_id: str, target: str) -> tuple[str, ...]:
     """Destroy the copies and restored clusters of one incident; their names."""
     servers = desk.app.servers(target)
     names = _made_for(desk, incident_id)
-    found = _destroy_instances(desk, target, incident_id)
+    found = _destroy_instances(desk, incident_id)
     for scratch in servers.running():
         for copy in _on(servers, scratch):
             if copy.database in names:
@@ -144,18 +183,16 @@ def destroy_of(desk: Desk, incident_id: str, target: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _destroy_instances(desk: Desk, target: str, incident_id: str) -> list[str]:
+def _destroy_instances(desk: Desk, incident_id: str) -> list[str]:
     """Restored clusters of the incident, also one that a killed command left half made; never one that
     serves: it is the production now."""
-    backups = desk.app.world(target).backups
-    if backups is None:
-        return []
-    there = backups.instances()
+    restored = _restored(desk)
+    there = restored.all()
     serving = {instance.name for instance in there if instance.serving is not None}
-    names = {*(instance.name for instance in there), *backups.unfinished()}
+    names = {*(instance.name for instance in there), *restored.unfinished()}
     gone = sorted(name for name in names - serving if name.rpartition("-")[0] == incident_id)
     for name in gone:
-        backups.destroy(name)
+        restored.destroy(name)
     return gone
 
 

@@ -14,6 +14,7 @@ from backout.model.plan import Rehearsal
 from backout.model.readiness import Capability
 from backout.model.repair import RepairDone
 from backout.model.restore import RestoreDone, WayBackState, WentBack
+from backout.model.restored import Choice, HandedOver, Restored, Smoked
 from backout.model.snapshot import Proof, Snapshot
 from backout.model.target import TargetIdentity
 from backout.model.triage import Triage
@@ -341,8 +342,26 @@ class ServerLine:
 
 
 @dataclass(frozen=True, slots=True)
+class RestoreAnswer:
+    """`restore`."""
+
+    id: str
+    """Empty with `--plan`: nothing was begun."""
+    target: str
+    outcome: str
+    """`planned`, `handed over`, `failed` (smoke tests, or a setting that was read back), `explained`."""
+    choice: Choice
+    restored: Restored | None
+    smoked: Smoked | None
+    handed: HandedOver | None
+    reason: str
+    """Why it failed, as a person recorded it."""
+    next: str
+
+
+@dataclass(frozen=True, slots=True)
 class InstanceLine:
-    """One cluster restored from a base backup and the WAL."""
+    """One cluster restored from a base backup and the WAL, or from a dump."""
 
     name: str
     backup: str
@@ -352,6 +371,8 @@ class InstanceLine:
     serves: str
     """host:port on which it serves the application: it is the production, or about to be."""
     directory: str
+    lease_until: str = ""
+    """RFC 3339: until when it is kept for whoever made it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -364,7 +385,7 @@ class CopyList:
     stopped: tuple[str, ...] = ()
     """Servers that `--stop` ended: no process and no file of them was found afterwards."""
     instances: tuple[InstanceLine, ...] = ()
-    """Restored clusters, which go when their incident is closed."""
+    """Restored clusters. Those of an incident go when it is closed, others by name or after their lease."""
 
 
 @dataclass(frozen=True, slots=True)

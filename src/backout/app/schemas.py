@@ -37,6 +37,7 @@ DOCUMENTS: Mapping[str, type] = {
     "parked resolve": results.ParkedDone,
     "backup take": backups.BackupList,
     "backup list": backups.BackupList,
+    "restore": results.RestoreAnswer,
     "snapshot take": results.SnapshotAnswer,
     "snapshot prove": results.SnapshotAnswer,
     "snapshot adopt": results.SnapshotAnswer,

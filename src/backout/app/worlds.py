@@ -123,6 +123,7 @@ def world(application: Application, name: str) -> World:
         guarded=registry.newest_guard(application.journal, name),
         place=new_place(application, name),
         project=project,
+        instances=application.state / "instances",
     )
 
 
@@ -221,10 +222,18 @@ def validation_plan(target: Target) -> ValidationPlan:
         options |= {
             k: v for k, v in (("processed", check.processed), ("remove", check.remove)) if v is not None
         }
+        options |= _on_copy(check)
         specs.append(
             CheckSpec(name, kind, subject, "" if check.expect is None else str(check.expect), options)
         )
     return ValidationPlan(tuple(specs), target.allow_writes)
+
+
+def _on_copy(check: settings.CheckSettings) -> dict[str, str]:
+    """What concerns copies alone; nothing where nothing was set, so that the plan's digest stays."""
+    if not check.on_copy:
+        return {}
+    return {"on_copy": "yes", **({"worker": "\0".join(check.worker)} if check.worker else {})}
 
 
 def _kind_and_subject(check: settings.CheckSettings) -> tuple[CheckKind, str]:

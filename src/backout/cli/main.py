@@ -29,6 +29,7 @@ VERBS = (
     Verb("release", "contain:release", "Start a contained job again, by the recorded way back."),
     Verb("copies", "copies:copies", "Every copy that backout holds: size, lease, source."),
     Verb("rehearse", "rehearse:rehearse", "If this had to be backed out tonight: what would be lost."),
+    Verb("restore", "restore:restore", "Restore a backup to a new instance, tested and handed over."),
     Verb("postmortem", "postmortem:postmortem", "Write the postmortem: Markdown and one HTML page."),
     Verb("schema", "schema:schema", "Print a JSON Schema."),
     Verb("demo", "demo:demo", "Rescue a real database from a real bad migration."),

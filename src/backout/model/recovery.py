@@ -98,12 +98,57 @@ class TwinAfter:
         return f"just after the commit of transaction {self.commit.xid} ({self.commit.lsn})"
 
 
-RecoveryTarget = ForReplay | TwinBefore | TwinAfter
+@dataclass(frozen=True, slots=True)
+class UpTo:
+    """Every record that begins before a place in the WAL, and none that begins there or later."""
+
+    line: Line
+    lsn: Lsn
+    kind: Literal["up_to"] = "up_to"
+
+    def __str__(self) -> str:
+        return f"WAL position {self.lsn}"
+
+
+@dataclass(frozen=True, slots=True)
+class BackupEnd:
+    """The end of one base backup: the first moment at which it is whole. `lsn` is where that is."""
+
+    line: Line
+    backup: str
+    lsn: Lsn
+    kind: Literal["backup_end"] = "backup_end"
+
+    def __str__(self) -> str:
+        return f"the end of backup {self.backup} ({self.lsn})"
+
+
+RecoveryTarget = ForReplay | TwinBefore | TwinAfter | UpTo | BackupEnd
+
+
+@dataclass(frozen=True, slots=True)
+class DumpMoment:
+    """The transaction snapshot of a dump: no WAL is replayed. `lsn` is the source's position then; empty for
+    a dump that somebody else made."""
+
+    snapshot: str
+    taken_at: str
+    lsn: str
+    kind: Literal["dump_moment"] = "dump_moment"
+
+    def __str__(self) -> str:
+        return f"snapshot {self.snapshot} of {self.taken_at}"
 
 
 def position(target: RecoveryTarget) -> Lsn:
     """Where in the WAL the target lies: which backups are old enough, how far the WAL has to reach."""
-    return target.at.lsn if isinstance(target, ForReplay) else target.commit.lsn
+    match target:
+        case ForReplay(at=at):
+            return at.lsn
+        case TwinBefore(commit=commit) | TwinAfter(commit=commit):
+            return commit.lsn
+        case UpTo(lsn=lsn) | BackupEnd(lsn=lsn):
+            return lsn
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from backout.model.check import Check
-from backout.model.recovery import Lsn, RecoveryTarget, TwinAfter, TwinBefore
+from backout.model.recovery import DumpMoment, Lsn, RecoveryTarget, TwinAfter, TwinBefore
 
 
 class TargetKind(StrEnum):
@@ -109,7 +109,7 @@ class Serving:
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """A new server made from a backup: ours and never the original; isolated until it is told to serve."""
+    """A new server made from a backup or a dump: ours, never the original; isolated until told to serve."""
 
     name: str
     host: str
@@ -121,14 +121,16 @@ class Instance:
     bin_directory: str
     data_directory: str
     backup: str
-    target: RecoveryTarget
+    target: RecoveryTarget | DumpMoment
     reached: Reached
     cut_off: bool
     """Whether it runs without any network."""
     made_by: str = "restore"
-    """`restore`, or how it was cloned from its twin: `reflink`, `copy`."""
+    """`restore`, how it was cloned from its twin (`reflink`, `copy`), or `dump`."""
     serving: Serving | None = None
     """How it serves others; None = isolated, as it was made."""
+    lease_until: str = ""
+    """RFC 3339: until when it is kept for whoever made it, as its marker says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +193,10 @@ class Backups(Protocol):
 
     def checks(self) -> tuple[Check, ...]:
         """Can it be used now: programs, repository, archive; never raises."""
+        ...
+
+    def superuser(self) -> str:
+        """Role as which restored instances are entered, as it was configured; empty = each backup knows."""
         ...
 
     def list(self) -> tuple[Backup, ...]:

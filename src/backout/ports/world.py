@@ -97,3 +97,5 @@ class World:
     """Where a restored instance may serve; None = nothing says how traffic is moved."""
     project: Path = Path()
     """Directory of the migration project; paths of migration files are relative to it."""
+    instances: Path = Path()
+    """Directory in which restored instances are recorded and made."""

@@ -11,7 +11,7 @@ from typing import Any
 from backout.adapters.backups.program import Program, text_option
 from backout.errors import BackoutError, NeighbourUnreachable
 from backout.model.check import Check, CheckState
-from backout.model.recovery import Lsn, RecoveryTarget, position
+from backout.model.recovery import BackupEnd, Lsn, RecoveryTarget, position
 from backout.ports.backups import Backup, Surroundings
 from backout.postgres.physical.backups import PhysicalBackups
 from backout.postgres.physical.wal import is_segment, missing
@@ -78,12 +78,13 @@ class PgBackRest(PhysicalBackups):
     def _fill(self, backup: Backup, target: RecoveryTarget, data: Path) -> None:
         # Its own recovery settings are written anew by us; the target is named all the same, so that the tool
         # itself refuses a set that does not reach it.
+        at_its_end = isinstance(target, BackupEnd)
+        where = ("--type=immediate",) if at_its_end else ("--type=lsn", f"--target={position(target)}")
         self._program.run(
             "restore",
             f"--set={backup.id}",
             f"--pg1-path={data}",
-            "--type=lsn",
-            f"--target={position(target)}",
+            *where,
             "--target-action=pause",
             "--archive-mode=off",
             f"--tablespace-map-all={data.parent / 'tablespaces'}",

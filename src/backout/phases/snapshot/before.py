@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from backout.errors import BackoutError
-from backout.model.recovery import BadMigration, Line, Lsn, NotInWal, twin_after, twin_before
+from backout.model.recovery import BadMigration, Line, NotInWal, twin_after, twin_before
 from backout.model.snapshot import BeforeUp, Snapshot, SnapshotKind
 from backout.model.target import CopyMarker
 from backout.model.triage import Triage
@@ -20,7 +20,7 @@ from backout.ports.world import World
 from backout.postgres import copies, manifest
 from backout.postgres.binaries import client_for, for_major
 from backout.postgres.connect import Session
-from backout.postgres.physical.archiving import may_switch_wal, settle_archive
+from backout.postgres.physical.archiving import bring_wal
 from backout.postgres.physical.first_bad import find_first_bad, read_commit_time
 
 
@@ -50,7 +50,7 @@ def _twin(run: Run, world: World, backups: Backups, found: Triage, name: str) ->
     line = Line(target.system_identifier, target.timeline)
     run.progress("looking for the migration in the WAL")
     with world.databases.snapshot(name) as session:
-        late = _bring_wal(session, backups)
+        late = bring_wal(session, backups)
         bad = _in_wal(session, backups, line, found, late)
     run.progress("restoring to just before the migration, and to just after it")
     twin = backups.restore_twin(twin_before(bad), twin_after(bad), run.incident)
@@ -64,20 +64,6 @@ def _twin(run: Run, world: World, backups: Backups, found: Triage, name: str) ->
         timeline=target.timeline,
         commits=tuple((str(one.xid), str(one.commit)) for one in bad.transactions),
     )
-
-
-def _bring_wal(session: Session, backups: Backups) -> str:
-    """Have everything up to now archived, by this role's right or the tool's own; else why it is not: then
-    what is archived has to do, and on a quiet server that may end long before the migration."""
-    if not may_switch_wal(session):
-        try:
-            return "" if backups.archive_now() else f"{session.info.user} may not switch the WAL"
-        except BackoutError as error:
-            return error.what
-    row = session.execute("SELECT pg_catalog.pg_current_wal_insert_lsn()::text").fetchone()
-    assert row is not None
-    settle_archive(session, Lsn.parse(row[0]))
-    return ""
 
 
 def _in_wal(session: Session, backups: Backups, line: Line, found: Triage, late: str) -> BadMigration:

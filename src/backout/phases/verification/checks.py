@@ -26,8 +26,15 @@ def run_plan(plan: ValidationPlan, databases: Databases, name: str) -> tuple[Che
     return tuple(run_one(spec, plan, databases, name) for spec in plan.checks)
 
 
-def run_one(spec: CheckSpec, plan: ValidationPlan, databases: Databases, name: str) -> Check:
-    """One check; what cannot be asked is `unknown`, with the reason."""
+def run_one(
+    spec: CheckSpec,
+    plan: ValidationPlan,
+    databases: Databases,
+    name: str,
+    environment: Mapping[str, str] | None = None,
+) -> Check:
+    """One check; what cannot be asked is `unknown`, with the reason. `environment` is what programs are
+    started with, for a check on a copy; None = our own."""
     try:
         match spec.kind:
             case CheckKind.SQL | CheckKind.REGCLASS:
@@ -35,11 +42,11 @@ def run_one(spec: CheckSpec, plan: ValidationPlan, databases: Databases, name: s
             case CheckKind.HTTP:
                 return _http(spec)
             case CheckKind.COMMAND:
-                return _command(spec)
+                return _command(spec, environment)
             case CheckKind.SMOKE_READ:
                 return _http(spec) if spec.subject.startswith("http") else _sql(spec, databases, name)
             case CheckKind.SMOKE_WRITE:
-                return _smoke_write(spec, plan, databases, name)
+                return _smoke_write(spec, plan, databases, name, environment)
     except BackoutError as error:
         return Check(spec.name, CheckState.UNKNOWN, error.what, error.next)
 
@@ -126,34 +133,48 @@ def _http_good(answer: tuple[str, str], expect: str) -> bool:
     return not sign or meets(str(document[field]), value)
 
 
-def _command(spec: CheckSpec) -> Check:
+def _command(spec: CheckSpec, environment: Mapping[str, str] | None) -> Check:
     arguments = spec.subject.split("\0")
+    ended, trouble = _started(arguments, float(spec.options.get("timeout", "10")), environment)
+    if ended is None:
+        return Check(spec.name, CheckState.UNKNOWN, trouble)
+    good = meets(str(ended), spec.expect or "0")
+    return Check(
+        spec.name, CheckState.PASS if good else CheckState.FAIL, f"{arguments[0]} ended with {ended}"
+    )
+
+
+def _started(
+    arguments: list[str], seconds: float, environment: Mapping[str, str] | None
+) -> tuple[int | None, str]:
+    """Exit code of the user's own program; None and the reason when it did not end by itself."""
     try:
         done = subprocess.run(  # noqa: S603 - the user's own configured command, no shell
             arguments,
             capture_output=True,
             text=True,
-            timeout=float(spec.options.get("timeout", "10")),
-            env=dict(os.environ),
+            timeout=seconds,
+            env=dict(os.environ if environment is None else environment),
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return Check(spec.name, CheckState.UNKNOWN, f"{arguments[0]} did not end in time")
+        return None, f"{arguments[0]} did not end in time"
     except OSError as error:
-        return Check(spec.name, CheckState.UNKNOWN, f"{arguments[0]} could not run: {error.strerror}")
-    expect = spec.expect or "0"
-    good = meets(str(done.returncode), expect)
-    return Check(
-        spec.name,
-        CheckState.PASS if good else CheckState.FAIL,
-        f"{arguments[0]} ended with {done.returncode}",
-    )
+        return None, f"{arguments[0]} could not run: {error.strerror}"
+    return done.returncode, ""
 
 
-def _smoke_write(spec: CheckSpec, plan: ValidationPlan, databases: Databases, name: str) -> Check:
+def _smoke_write(
+    spec: CheckSpec,
+    plan: ValidationPlan,
+    databases: Databases,
+    name: str,
+    environment: Mapping[str, str] | None,
+) -> Check:
     """Insert a marked row, wait until the application processed it, remove it, prove that it is gone.
 
-    The statements of the plan get the key of the inserted row as `%(key)s`.
+    The statements of the plan get the key of the inserted row as `%(key)s`. On a copy nobody is at work: the
+    check's `worker` is started there instead.
     """
     if not plan.allow_writes:
         return Check(spec.name, CheckState.UNKNOWN, "not allowed to write here (allow_writes)")
@@ -166,16 +187,26 @@ def _smoke_write(spec: CheckSpec, plan: ValidationPlan, databases: Databases, na
             )
         if inserted.value is None:
             return Check(spec.name, CheckState.UNKNOWN, "the insert gave no key; end it with RETURNING")
+        trouble = _worked(spec, environment)
         processed, waited = _until_processed(session, spec, inserted.value)
         gone = _removed(session, spec, inserted.value)
     if not gone:
         detail = f"the marked row {inserted.value} is still there; remove it by hand"
         return Check(spec.name, CheckState.FAIL, detail)
     if not processed:
-        return Check(
-            spec.name, CheckState.FAIL, f"not processed within {waited:.0f} s; the marked row is removed"
-        )
+        why = f" ({trouble})" if trouble else ""
+        detail = f"not processed within {waited:.0f} s{why}; the marked row is removed"
+        return Check(spec.name, CheckState.FAIL, detail)
     return Check(spec.name, CheckState.PASS, f"inserted, processed after {waited:.1f} s, removed")
+
+
+def _worked(spec: CheckSpec, environment: Mapping[str, str] | None) -> str:
+    """Run the worker once, on a copy only; what went wrong with it, else empty."""
+    if environment is None or "worker" not in spec.options:
+        return ""
+    arguments = spec.options["worker"].split("\0")
+    ended, trouble = _started(arguments, float(spec.options.get("settle", "30")), environment)
+    return trouble or (f"{arguments[0]} ended with {ended}" if ended else "")
 
 
 def _until_processed(session: Session, spec: CheckSpec, key: str) -> tuple[bool, float]:

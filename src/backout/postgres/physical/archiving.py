@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 
-from backout.errors import Stopped
+from backout.errors import BackoutError, Stopped
 from backout.model.recovery import Lsn
+from backout.ports.backups import Backups
 from backout.postgres.connect import Session
 from backout.postgres.names import quoted
 from backout.postgres.physical.wal import is_segment
@@ -23,6 +24,20 @@ def may_switch_wal(session: Session) -> bool:
 def grant_to_switch(role: str) -> str:
     """What lets a role have the newest WAL archived at once, as SQL for an administrator."""
     return f"GRANT EXECUTE ON FUNCTION pg_switch_wal() TO {quoted(role)};"
+
+
+def bring_wal(session: Session, backups: Backups) -> str:
+    """Have everything up to now archived, by this role's right or the tool's own; else why it is not: then
+    what is archived has to do, and on a quiet server that may end long before what is looked for."""
+    if not may_switch_wal(session):
+        try:
+            return "" if backups.archive_now() else f"{session.info.user} may not switch the WAL"
+        except BackoutError as error:
+            return error.what
+    row = session.execute("SELECT pg_catalog.pg_current_wal_insert_lsn()::text").fetchone()
+    assert row is not None
+    settle_archive(session, Lsn.parse(row[0]))
+    return ""
 
 
 def settle_archive(session: Session, until: Lsn, patience_seconds: float = 60.0) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backout.errors import Refused
-from backout.model.recovery import ForReplay, Lsn, NamedPoint, RecoveryTarget, TwinAfter, TwinBefore, position
+from backout.model.recovery import Lsn, RecoveryTarget, TwinAfter, TwinBefore, position
 from backout.ports.backups import (
     Backup,
     Capabilities,
@@ -21,7 +21,7 @@ from backout.ports.backups import (
 )
 from backout.postgres import servers
 from backout.postgres.physical import serving
-from backout.postgres.physical.choose import choose
+from backout.postgres.physical.choose import choose, last_byte, needed
 from backout.postgres.physical.clone import clone, give_tree, require_space
 from backout.postgres.physical.control import Control, read_control
 from backout.postgres.physical.instances import Instances
@@ -60,6 +60,10 @@ class PhysicalBackups(ABC):
         self._surroundings = surroundings
         self._superuser = superuser
         self._instances = Instances(surroundings)
+
+    def superuser(self) -> str:
+        """Role as which restored instances are entered, as it was configured; empty = each backup knows."""
+        return self._superuser
 
     @abstractmethod
     def list(self) -> tuple[Backup, ...]:
@@ -185,37 +189,23 @@ class PhysicalBackups(ABC):
         servers.give(wal)
         there = filled.wal.names()
         own = {path.name for path in (filled.data / "pg_wal").iterdir()}
-        early, late = _segments(filled.backup, target)
+        early, late = needed(filled.backup, target)
         require_all(early, there | own, self._archive)
         reserve = segments(filled.backup.timeline, *(_next(filled.backup, target),) * 2)
         filled.wal.bring([one for one in (*early, *late, *reserve) if one in there], wal)
         aim(filled.data, target, wal)
 
     def _require_wal(self, backup: Backup, target: RecoveryTarget) -> None:
-        require_all(_segments(backup, target)[1], self.wal().names(), self._archive)
+        require_all(needed(backup, target)[1], self.wal().names(), self._archive)
 
     @property
     def _archive(self) -> str:
         return f"the WAL archive of {self.name}"
 
 
-def _segments(backup: Backup, target: RecoveryTarget) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Segments of the backup itself, which may come with it, and those that only the archive has."""
-    size = backup.wal_segment_bytes
-    whole = segments(backup.timeline, backup.start, _last(target), size)
-    late = segments(backup.timeline, backup.stop, _last(target), size)
-    return whole[: len(whole) - len(late)], late
-
-
-def _last(target: RecoveryTarget) -> Lsn:
-    """The position of the last byte that has to be there; a restore point's own LSN is where it ends."""
-    named = isinstance(target, ForReplay) and isinstance(target.at, NamedPoint)
-    return Lsn(position(target).position - named)
-
-
 def _next(backup: Backup, target: RecoveryTarget) -> Lsn:
     """A position in the segment after the last: the record at the target may end there."""
-    return Lsn(_last(target).position + backup.wal_segment_bytes)
+    return Lsn(last_byte(target).position + backup.wal_segment_bytes)
 
 
 def _require_order(before: TwinBefore, after: TwinAfter) -> None:

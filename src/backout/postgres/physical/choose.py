@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from backout.errors import Refused
-from backout.model.recovery import ForReplay, Lsn, NamedPoint, RecoveryTarget, position
+from backout.model.recovery import BackupEnd, ForReplay, Lsn, NamedPoint, RecoveryTarget, position
 from backout.ports.backups import Backup
+from backout.postgres.physical.wal import segments
 
 _INTACT = "the source and every backup; nothing was restored"
 
@@ -18,7 +19,7 @@ def choose(backups: Iterable[Backup], target: RecoveryTarget) -> Backup:
     backup by itself ended in `recovery ended before configured recovery target was reached`. Raises `Refused`
     when none is old enough.
     """
-    there = tuple(backups)
+    there = tuple(b for b in backups if not isinstance(target, BackupEnd) or b.id == target.backup)
     ours = [b for b in there if b.system_identifier == target.line.system_identifier]
     if not ours:
         raise _no_backup_of_this_cluster(there, target)
@@ -53,6 +54,37 @@ def lies_before(whole_from: Lsn, target: RecoveryTarget) -> bool:
     if isinstance(target, ForReplay) and isinstance(target.at, NamedPoint):
         return whole_from < position(target)
     return whole_from <= position(target)
+
+
+def why_not(backup: Backup, target: RecoveryTarget) -> str:
+    """Why this backup cannot be brought to the target; empty when it can."""
+    line = target.line
+    if backup.system_identifier != line.system_identifier:
+        return f"of another cluster ({backup.system_identifier})"
+    if backup.timeline != line.timeline:
+        return f"of timeline {backup.timeline}; the point lies on {line.timeline}"
+    if isinstance(target, BackupEnd) and backup.id != target.backup:
+        return f"{target.backup} was asked for"
+    if not lies_before(backup.stop, target):
+        return f"newer than the point: whole from {backup.stop} on"
+    return ""
+
+
+def needed(backup: Backup, target: RecoveryTarget) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Segments of the backup itself, which may come with it, and those that only the archive has."""
+    size = backup.wal_segment_bytes
+    whole = segments(backup.timeline, backup.start, last_byte(target), size)
+    if isinstance(target, BackupEnd):
+        return whole, ()
+    late = segments(backup.timeline, backup.stop, last_byte(target), size)
+    return whole[: len(whole) - len(late)], late
+
+
+def last_byte(target: RecoveryTarget) -> Lsn:
+    """The position of the last byte that has to be there; a restore point's own LSN is where it ends, and so
+    is that of a backup."""
+    named = isinstance(target, ForReplay) and isinstance(target.at, NamedPoint)
+    return Lsn(position(target).position - (named or isinstance(target, BackupEnd)))
 
 
 def _no_backup_of_this_cluster(there: tuple[Backup, ...], target: RecoveryTarget) -> Refused:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from backout.errors import BackoutError, ConfigurationError, UnknownName
-from backout.model.recovery import RecoveryTarget
+from backout.model.recovery import DumpMoment, RecoveryTarget
 from backout.model.target import CopyMarker
 from backout.ports.backups import Backup, Instance, Reached, Serving, Surroundings
 from backout.postgres import servers
@@ -37,6 +37,10 @@ class Instances:
         return Registry(self.surroundings.instances)
 
     def announce(self, name: str, backup: Backup, role: str) -> Recorded:
+        """The same for an instance that is filled from this base backup."""
+        return self.announce_major(name, backup.major, role)
+
+    def announce_major(self, name: str, major: int, role: str) -> Recorded:
         """Record an instance before anything of it is there; call `destroy` first when one may be left."""
         if not _NAME.match(name):
             raise ConfigurationError(
@@ -45,9 +49,9 @@ class Instances:
                 intact="everything; nothing was done",
                 next="the same again with another name",
             )
-        binaries = servers.reachable(for_major(backup.major))
+        binaries = servers.reachable(for_major(major))
         with self._registry.lock():
-            record = self._registry.announce(f"pg{backup.major}-{name}", binaries, role)
+            record = self._registry.announce(f"pg{major}-{name}", binaries, role)
         Path(record.data).parent.mkdir(mode=0o711, parents=True, exist_ok=True)
         return record
 
@@ -55,7 +59,6 @@ class Instances:
         self, name: str, record: Recorded, backup: Backup, target: RecoveryTarget, reached: Reached, how: str
     ) -> Instance:
         """Mark an open instance as a copy of ours, then record that it is whole: in this order."""
-        self.mark(record, backup.system_identifier)
         instance = Instance(
             name=name,
             host=record.sockets,
@@ -70,14 +73,20 @@ class Instances:
             cut_off=record.cut_off,
             made_by=how,
         )
-        self._write(record, instance)
-        self._registry.finish(record)
-        return instance
+        return self.finish(record, instance, backup.system_identifier)
 
-    def mark(self, record: Recorded, system_identifier: str) -> None:
-        """Mark every database of a running instance as a copy, with a new lease."""
-        lease_seconds = self.surroundings.lease_seconds
-        _mark_databases(layout_of(record), plain_name(record), system_identifier, lease_seconds)
+    def finish(self, record: Recorded, instance: Instance, system_identifier: str) -> Instance:
+        """Mark an open instance as a copy of this cluster, then record that it is whole."""
+        leased = replace(instance, lease_until=self.mark(record, system_identifier))
+        self._write(record, leased)
+        self._registry.finish(record)
+        return leased
+
+    def mark(self, record: Recorded, system_identifier: str) -> str:
+        """Mark every database of a running instance as a copy; until when its new lease runs."""
+        until = rfc3339(datetime.now(UTC) + timedelta(seconds=self.surroundings.lease_seconds))
+        _mark_databases(layout_of(record), plain_name(record), system_identifier, until)
+        return until
 
     def lock(self) -> AbstractContextManager[None]:
         """Only one process starts, changes or destroys instances; `destroy` takes it itself."""
@@ -117,7 +126,7 @@ class Instances:
             (one for one in self._registry.records() if plain_name(one) == name and one.listens), None
         )
 
-    def find(self, name: str, target: RecoveryTarget) -> Instance | None:
+    def find(self, name: str, target: RecoveryTarget | DumpMoment) -> Instance | None:
         """The whole instance of this name, when it was restored to this target."""
         return next((one for one in self.all() if (one.name, one.target) == (name, target)), None)
 
@@ -171,10 +180,9 @@ def _unknown(name: str, directory: Path) -> UnknownName:
     )
 
 
-def _mark_databases(layout: servers.Layout, name: str, system_identifier: str, lease_seconds: float) -> None:
+def _mark_databases(layout: servers.Layout, name: str, system_identifier: str, until: str) -> None:
     """The positive marker in every database that can be entered: only it tells a copy apart."""
     made = datetime.now(UTC)
-    until = rfc3339(made + timedelta(seconds=lease_seconds))
     for database in _databases(layout):
         marker = CopyMarker(name, system_identifier, database, rfc3339(made), until)
         with open_session(layout.conninfo(database), _APPLICATION) as session:

@@ -15,12 +15,14 @@ import psycopg
 
 from backout.errors import BackoutError, NeighbourUnreachable, Refused, Stopped
 from backout.model.recovery import (
+    BackupEnd,
     ForReplay,
     Lsn,
     NamedPoint,
     RecoveryTarget,
     TwinAfter,
     TwinBefore,
+    UpTo,
     position,
 )
 from backout.ports.backups import Reached
@@ -50,8 +52,10 @@ def target_settings(target: RecoveryTarget) -> Mapping[str, str]:
     match target:
         case ForReplay(at=NamedPoint(name=name)):
             chosen = {"recovery_target_name": name}
-        case ForReplay():
+        case ForReplay() | UpTo():
             chosen = {"recovery_target_lsn": str(position(target)), "recovery_target_inclusive": "off"}
+        case BackupEnd():
+            chosen = {"recovery_target": "immediate"}
         case TwinBefore(commit=commit):
             chosen = {"recovery_target_xid": str(commit.xid), "recovery_target_inclusive": "off"}
         case TwinAfter(commit=commit):
@@ -85,7 +89,7 @@ class Stop:
 
     line: str
     kind: str
-    """`name`, `xid` or `lsn`."""
+    """`name`, `xid`, `lsn` or `consistency`."""
     side: str
     """`before`, `after`, `at`."""
     value: str
@@ -95,6 +99,7 @@ _STOPS = (
     ("name", re.compile(r'recovery stopping (at) restore point "(.*?)"')),
     ("xid", re.compile(r"recovery stopping (before|after) commit of transaction (\d+)")),
     ("lsn", re.compile(r'recovery stopping (before|after) WAL location \(LSN\) "([0-9A-F/]+)"')),
+    ("consistency", re.compile(r"recovery stopping (after) (reaching consistency)")),
     ("other", re.compile(r"recovery stopping (before|after|at) (.*)")),
 )
 # Answers to our own questions, which come too early at first.
@@ -117,6 +122,10 @@ def fits(stop: Stop, target: RecoveryTarget) -> bool:
             return (stop.kind, stop.value) == ("name", name)
         case ForReplay():
             return (stop.kind, stop.side) == ("lsn", "before") and Lsn.parse(stop.value) == position(target)
+        case UpTo(lsn=lsn):  # a person's position need not be where a record begins
+            return (stop.kind, stop.side) == ("lsn", "before") and Lsn.parse(stop.value) >= lsn
+        case BackupEnd():
+            return stop.kind == "consistency"
         case TwinBefore(commit=commit):
             return (stop.kind, stop.side, stop.value) == ("xid", "before", str(commit.xid % 2**32))
         case TwinAfter(commit=commit):
@@ -133,6 +142,10 @@ def replayed_as_told(replayed_to: Lsn, target: RecoveryTarget) -> bool:
             return replayed_to == lsn
         case TwinAfter(commit=commit):
             return replayed_to > commit.lsn
+        case BackupEnd(lsn=lsn):
+            return replayed_to >= lsn
+        case UpTo():  # the record that holds the position ends behind it; the log names the next one
+            return True
         case _:
             return replayed_to <= position(target)
 

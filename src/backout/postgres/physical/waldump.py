@@ -22,6 +22,7 @@ _RECORD = re.compile(
 _COMMIT = re.compile(r"COMMIT(?P<prepared>_PREPARED)?(?: (?P<xid>\d+):)? (?P<at>\d{4}-\d\d-\d\d \S+ \S+)")
 _SUBTRANSACTIONS = re.compile(r"; subxacts:((?: \d+)+)")
 _NEXT_XID = re.compile(r"RUNNING_XACTS nextXid (\d+)")
+_OLDEST_XID = re.compile(r"RUNNING_XACTS nextXid \d+ latestCompletedXid \d+ oldestRunningXid (\d+)")
 _LOCK = re.compile(r"xid (\d+) db")
 
 
@@ -85,6 +86,14 @@ def next_xid(record: Record) -> int | None:
     if record.rmgr != "Standby":
         return None
     found = _NEXT_XID.match(record.description)
+    return None if found is None else int(found[1])
+
+
+def oldest_running(record: Record) -> int | None:
+    """The oldest transaction that ran where this record stands, if it says so: every older one had ended."""
+    if record.rmgr != "Standby":
+        return None
+    found = _OLDEST_XID.match(record.description)
     return None if found is None else int(found[1])
 
 

@@ -32,6 +32,7 @@ from backout.render.screens.propose import screen as propose_screen
 from backout.render.screens.put_back import forecast_screen as put_back_forecast_screen
 from backout.render.screens.put_back import screen as put_back_screen
 from backout.render.screens.rehearse import screen as rehearse_screen
+from backout.render.screens.restore import screen as restore_screen
 from backout.render.screens.resume import screen as resume_screen
 from backout.render.screens.run import screen as run_screen
 from backout.render.screens.run_live import screen as run_live_screen
@@ -75,6 +76,7 @@ __all__ = [
     "put_back_forecast_screen",
     "put_back_screen",
     "rehearse_screen",
+    "restore_screen",
     "resume_screen",
     "run_live_screen",
     "run_screen",

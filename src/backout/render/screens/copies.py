@@ -63,6 +63,8 @@ class InstanceRow(Protocol):
     def serves(self) -> str: ...
     @property
     def directory(self) -> str: ...
+    @property
+    def lease_until(self) -> str: ...
 
 
 class CopiesAnswer(Protocol):
@@ -89,7 +91,7 @@ def screen(answer: CopiesAnswer, *, style: Style, now: datetime) -> str:
     for server in answer.servers:
         lines += hanging(f"  server {style.text(server.name)}  ", _server(server, now), style)
     for instance in answer.instances:
-        lines += hanging(f"  restored {style.text(instance.name)}  ", _instance(instance), style)
+        lines += hanging(f"  restored {style.text(instance.name)}  ", _instance(instance, now), style)
     for name in answer.stopped:
         told = f"{name} is stopped: no process and no file of it is left"
         lines += hanging(f"  {style.symbol(State.PASS)} ", told, style)
@@ -113,9 +115,13 @@ def _server(server: ServerRow, now: datetime) -> str:
     return "runs; nobody holds a copy on it" if server.ours else "is yours; nobody holds a copy on it"
 
 
-def _instance(instance: InstanceRow) -> str:
+def _instance(instance: InstanceRow, now: datetime) -> str:
     if instance.serves:
         return f"serves on {instance.serves}; its files are in {instance.directory}"
+    if not instance.name.startswith("inc-"):
+        until = words.moment(instance.lease_until)
+        lease = "nobody holds it" if until is None else f"its lease ends {words.due(until, now)}"
+        return f"{instance.target}, isolated; {lease.replace('ends overdue', 'is over for')}"
     return f"{instance.target}, isolated; it goes when its incident is closed"
 
 
