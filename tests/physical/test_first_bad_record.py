@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from backout.model.recovery import BadMigration, NotInWal, for_replay, twin_after, twin_before
@@ -106,6 +108,18 @@ def test_a_migration_that_spans_segments_is_found_from_its_first_record(source16
     archived = WalDirectories((source16.archive,))
     binaries = source16.server.layout.binaries
     assert find_first_bad(archived, binaries, source16.line(), [row_xid(source16, 1)]) == migration
+
+
+def test_the_newest_wal_is_read_without_waiting_for_a_segment_to_come(source16: Production):
+    """pg_waldump tries to open the next segment for 5 s when it is not told where to end."""
+    source16.run(HISTORY, "INSERT INTO history VALUES (1)")
+    source16.settle()
+    begun = time.monotonic()
+    archived = WalDirectories((source16.archive,))
+    binaries = source16.server.layout.binaries
+    migration = find_first_bad(archived, binaries, source16.line(), [row_xid(source16, 1)])
+    assert isinstance(migration, BadMigration)
+    assert time.monotonic() - begun < 4
 
 
 def test_wal_that_begins_too_late_says_so_and_what_remains(alone16: Production):

@@ -13,6 +13,7 @@ from backout.errors import Refused
 from backout.model.recovery import Lsn
 from backout.postgres.binaries import Binaries
 from backout.postgres.client import reading
+from backout.postgres.physical.wal import begin_of, is_segment
 
 # rmgr: Heap        len (rec/tot):     54/   150, tx:        743, lsn: 0/0156A9B8, prev 0/0156A980, desc: …
 _RECORD = re.compile(
@@ -110,6 +111,14 @@ def older(one: int, other: int) -> bool:
     return one != other and (other - one) % 2**32 < 2**31
 
 
+def _stop_where_it_ends(directory: Path, timeline: int) -> tuple[str, ...]:
+    """The end of the newest segment that is here: without it pg_waldump waits 5 s for the next one."""
+    ours = f"{timeline:08X}"
+    here = sorted(p for p in directory.iterdir() if is_segment(p.name) and p.name.startswith(ours))
+    size = here[-1].stat().st_size if here else 0
+    return (f"--end={Lsn(begin_of(here[-1].name, size).position + size)}",) if size else ()
+
+
 def read_records(
     binaries: Binaries, directory: Path, timeline: int, start: Lsn, end: Lsn, *, only: str = "", tail: Lsn
 ) -> Iterator[Record]:
@@ -118,13 +127,13 @@ def read_records(
     The WAL may end behind `tail`. Raises `Refused` when it cannot be read up to there.
     """
     arguments = [binaries.program("pg_waldump"), f"--path={directory}", f"--timeline={timeline}"]
-    arguments += [f"--start={start}"]
+    arguments += [f"--start={start}", *_stop_where_it_ends(directory, timeline)]
     wanted = (lambda record: record.rmgr == only) if only else (lambda record: True)
     last = start
     with reading(arguments, {"LC_ALL": "C", "TZ": "UTC"}) as shown:
         # The stream has no buffer of its own, and lines would be read byte by byte.
         lines = io.BufferedReader(cast(io.RawIOBase, shown.stream))
-        # Without --end: a record that begins before the end and reaches over it would be left out.
+        # Not with our --end: a record that begins before the end and reaches over it would be left out.
         for record in parse(line.decode("utf-8", "replace") for line in lines):
             if record.lsn >= end:
                 return
