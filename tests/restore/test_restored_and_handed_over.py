@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 import psycopg
+import pytest
 
+from backout.cli import command_line
+from backout.postgres import servers
 from tests.restore.places import BAD, ROWS, Place, checks, count
 
 
@@ -59,6 +63,25 @@ def test_the_plan_says_what_where_and_how_long_and_begins_nothing(place16: Place
     assert again["choice"]["eta_seconds"] > 0, "by the rate that was measured"
 
 
+def test_each_way_to_say_a_point_leads_to_an_exact_place_in_the_wal(place16: Place):
+    first = place16.take()
+    place16.write(1)
+    between = place16.made.one("SELECT clock_timestamp()::text")
+    place16.write(1)
+
+    def target(*words: str) -> dict[str, Any]:
+        code, planned, err = place16.typed("restore", "--plan", *words)
+        assert code == 0, (planned, err)
+        return dict(planned["choice"]["target"])
+
+    of_time, newest = target("--to-time", str(between)), target()
+    assert (of_time["kind"], newest["kind"]) == ("twin_before", "twin_after")
+    assert of_time["commit"] == newest["commit"], "before the second commit, and after it"
+    assert target("--to", place16.position()) == newest, "the end of the WAL is the newest state"
+    assert target("--at-backup", first)["backup"] == first
+
+
+@pytest.mark.soak
 def test_a_time_ends_at_a_commit_and_the_newest_state_is_everything(place16: Place):
     first = place16.take()
     place16.write(1)
@@ -96,9 +119,27 @@ def test_without_a_backup_tool_the_newest_snapshot_is_taken(place16: Place):
     assert place16.typed("copies")[1]["instances"][0]["name"] == answer["restored"]["instance"]
 
 
-def test_the_screen_ends_with_the_way_in_and_the_end_of_the_lease(place16: Place):
-    from backout.cli import command_line
+def test_a_lost_production_is_restored_from_what_is_archived(alone16: Place):
+    alone16.take()
+    alone16.write(2)
+    alone16.prod.settle()
+    identifier = alone16.snapshot()
+    layout = alone16.prod.server.layout
+    servers.stop(layout)
+    try:
+        answer = alone16.restored()
+        of_dump = alone16.restored("--snapshot", identifier)
+        refused = alone16.refused("--before-migration", "20240101000000")
+    finally:
+        servers.start(layout)
+    assert answer["choice"]["source"] == f"{alone16.made.database}, which does not answer"
+    assert count(answer, "issues") == count(of_dump, "issues") == ROWS + 2
+    assert checks(answer)["schema"] == "warn" and checks(of_dump)["counts"] == "pass"
+    assert "the source does not answer, and its history" in refused["what"]
 
+
+@pytest.mark.soak
+def test_the_screen_ends_with_the_way_in_and_the_end_of_the_lease(place16: Place):
     place16.take()
     place16.capsys.readouterr()
     assert command_line(["restore", "--config", str(place16.made.root / "backout.toml")]) == 0

@@ -51,15 +51,21 @@ def test_a_set_is_chosen_restored_tested_and_handed_over(stanza: Place):
     stanza.write(5)
     stanza.made.applied("20240201000000", BAD)
     stanza.take()
-    answer = stanza.restored("--before-migration", "20240201000000")
+    before = ("--before-migration", "20240201000000")
+    config = stanza.made.root / "backout.toml"
+    good = config.read_text()
+    stanza.configure('superuser = "nobody_knows"')
+    told = stanza.refused(*before)["what"]
+    assert "entered as nobody_knows, and the source has no such superuser" in told
+    config.write_text(good)
+    answer = stanza.restored(*before)
     assert answer["choice"]["backup"] == older
     assert count(answer, "issues") == ROWS + 5
     assert set(checks(answer).values()) <= {"pass", "warn"}, answer["smoked"]
+
+
+@pytest.mark.soak
+def test_the_end_of_a_set_is_reached_without_any_later_wal(stanza: Place):
+    older = stanza.take()
+    stanza.write(5)
     assert count(stanza.restored("--at-backup", older), "issues") == ROWS
-
-
-def test_a_role_that_could_not_come_in_is_refused_before_anything_is_copied(stanza: Place):
-    stanza.take()
-    stanza.configure('superuser = "nobody_knows"')
-    answer = stanza.refused()
-    assert "entered as nobody_knows, and the source has no such superuser" in answer["what"]

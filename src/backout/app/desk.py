@@ -109,10 +109,10 @@ class Desk:
                 next=f"known incidents: {near}",
             )
         for entry in self.app.journal.read(found[0]):
-            if entry.key == "open":
+            if entry.key == "open" and not found[0].startswith("rst-"):
                 return codec.load(Incident, entry.body)
         raise UnknownName(
-            f"{found[0]} is an exercise, not an incident",
+            f"{found[0]} is an exercise or a restore, not an incident",
             where=str(self.app.state),
             intact="everything; only the journal was read",
             next="backout status",

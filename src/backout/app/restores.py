@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
-from backout.app import lock
+from backout.app import lock, worlds
 from backout.app.desk import Desk
 from backout.app.results import RestoreAnswer
-from backout.errors import ConfigurationError, Refused, UnknownName
+from backout.errors import BackoutError, ConfigurationError, Refused, UnknownName
 from backout.model.check import all_good
 from backout.model.journal import EntryKind
 from backout.model.restored import Choice, PointKind, Wanted
@@ -20,8 +23,19 @@ from backout.phases.snapshot import registry as snapshots
 from backout.ports.world import World
 from backout.runbooks import restore_new as story
 
+_OF_INCIDENTS = re.compile(r"backout (?:resume|propose)(?: rst-\w+)?")
 _NEWEST_FOR = timedelta(hours=1)
 """So long "the newest state" of a command that died is still what people mean."""
+
+
+@contextmanager
+def _typed_again(command: str) -> Iterator[None]:
+    """What stopped is gone on with by typing it again: `resume` and `propose` are for incidents."""
+    try:
+        yield
+    except BackoutError as error:
+        error.next = _OF_INCIDENTS.sub(lambda _: command, error.next)
+        raise
 
 
 def plan(desk: Desk, target: str | None, wanted: Wanted) -> RestoreAnswer:
@@ -41,7 +55,7 @@ def restore(desk: Desk, target: str | None, wanted: Wanted) -> RestoreAnswer:
     """
     name = desk.app.target_name(target)
     world = desk.app.world(name)
-    with lock.worker(desk.app.state, "restore", desk.actor):
+    with lock.worker(desk.app.state, "restore", desk.actor), _typed_again(judge.command(wanted, name)):
         identifier = _story(desk, world, name, wanted)
         run, known = desk.story(identifier), _known(desk, world)
         chosen = story.choose(run, world, wanted, known)
@@ -98,7 +112,8 @@ def _known(desk: Desk, world: World) -> Known:
     there = tuple(one for one in snapshots.newest_first(root) if one.target == world.target)
     proofs = (snapshots.proof_of(root, one.id) for one in there)
     proved = tuple(("dump", proof.bytes_per_second) for proof in proofs if proof is not None)
-    return Known(there, (*registry.rates(desk.app.journal, world.target), *proved))
+    rates = (*registry.rates(desk.app.journal, world.target), *proved)
+    return Known(there, rates, worlds.database_of(desk.app, world.target))
 
 
 def _snapshot(known: Known, chosen: Choice) -> Snapshot | None:

@@ -26,7 +26,7 @@ from backout.ports.backups import Backups, Surroundings
 from backout.ports.servers import Servers
 from backout.ports.traffic import Traffic
 from backout.ports.world import NewPlace, Session, World
-from backout.postgres.connect import fenced, open_session, place
+from backout.postgres.connect import database_named, fenced, open_session, place
 from backout.postgres.pooling import refuse_pooler
 from backout.settings import Dsn, Target
 
@@ -160,6 +160,14 @@ def backups(application: Application, name: str, dsn: str = "") -> Backups | Non
 
 _PATHS = ("ini", "cfg", "file")
 """Options of levers that name a file; relative ones start at backout.toml."""
+
+
+def database_of(application: Application, name: str) -> str:
+    """The database as the target's connection string names it; nobody is connected to."""
+    operate = application.settings.target[name].dsn.operate
+    path = f"target.{name}.dsn.operate"
+    text = settings.resolve_dsn(operate, application.config_path.parent, path).get_secret_value()
+    return database_named(text)
 
 
 def new_place(application: Application, name: str) -> NewPlace | None:

@@ -77,9 +77,9 @@ class Choice:
     database: str
     major: int
     source: str
-    """The production as it answered: database @ host:port."""
+    """The production as it answered: database @ host:port; or that it does not."""
     source_position: str
-    """Its WAL position then."""
+    """Its WAL position then; empty when it did not answer."""
     offers: tuple[Offer, ...]
     directory: str
     """Below it the new instance is made."""
@@ -91,8 +91,8 @@ class Choice:
     """None: nothing of this kind was restored here yet."""
     note: str
     """How the point was found."""
-    heads: tuple[str, ...]
-    """Migrations that the production lists, oldest first."""
+    heads: tuple[str, ...] | None
+    """Migrations that the production lists, oldest first; None = it did not answer."""
     expected_head: str | None
     """Newest migration that the restored history has to list (empty: none at all); None = not known."""
     shortfall: Shortfall | None = None

@@ -54,6 +54,12 @@ def _parts(dsn: str) -> dict[str, object]:
         ) from None
 
 
+def database_named(dsn: str) -> str:
+    """The database of a connection string; of one that names none that of its role, as libpq does."""
+    parts = _parts(dsn)
+    return str(parts.get("dbname") or parts.get("user") or "")
+
+
 def with_database(dsn: str, database: str) -> str:
     """The same connection string for another database."""
     _parts(dsn)

@@ -7,12 +7,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from backout.errors import Refused, Stopped, UnknownName
+from backout.errors import NeighbourUnreachable, Refused, Stopped, UnknownName
 from backout.model.recovery import DumpMoment, RecoveryTarget
 from backout.model.restored import Choice, Offer, PointKind, Shortfall, Wanted
 from backout.model.snapshot import Scope, Snapshot, SnapshotKind
 from backout.phases.restore import judge
-from backout.phases.restore.point import Point, Source, find, read_source, require_able, require_extensions
+from backout.phases.restore.point import (
+    Point,
+    Source,
+    find,
+    lost_source,
+    read_source,
+    require_able,
+    require_extensions,
+)
 from backout.ports.backups import Backup, Backups
 from backout.ports.world import World
 from backout.postgres import manifest
@@ -31,6 +39,8 @@ class Known:
     snapshots: tuple[Snapshot, ...]
     rates: tuple[tuple[str, float], ...]
     """(kind, bytes a second) of the newest restore of each kind."""
+    database: str = ""
+    """As the connection string names it: a lost server cannot be asked."""
 
     def rate(self, kind: str) -> float | None:
         """Bytes a second of the newest restore of this kind; None = none was made here."""
@@ -68,10 +78,7 @@ def _of_backup(
 ) -> Choice:
     there = backups.list()
     tell("looking for the point in the source and its WAL")
-    with world.databases.snapshot(name) as session:
-        source = read_source(session, world)
-        require_able(source, backups)
-        point = find(session, world, backups, there, source, wanted)
+    source, point = _asked(world, backups, there, wanted, known, name)
     backup = choose(there, point.target)
     point, shortfall = _reached(backups, backup, point, source, wanted, world.target)
     wal = sum(map(len, needed(backup, point.target))) * backup.wal_segment_bytes
@@ -84,8 +91,8 @@ def _of_backup(
         kind=backup.kind,
         database=source.identity.database,
         major=backup.major,
-        source=str(source.identity),
-        source_position=str(source.position),
+        source=str(source),
+        source_position=str(source.position or ""),
         offers=_offers(there, point.target, backup),
         directory=str(world.instances),
         restore_bytes=size,
@@ -93,10 +100,38 @@ def _of_backup(
         free_bytes=_free(world.instances),
         eta_seconds=size / rate if rate else None,
         note=point.note,
-        heads=tuple(row.name for row in source.history.rows),
+        heads=source.heads,
         expected_head=point.head,
         shortfall=shortfall,
     )
+
+
+def _asked(
+    world: World, backups: Backups, there: tuple[Backup, ...], wanted: Wanted, known: Known, name: str
+) -> tuple[Source, Point]:
+    """The production as it answers, and the point; a lost one is known by its newest backup alone."""
+    try:
+        opened = world.databases.snapshot(name)
+    except NeighbourUnreachable as silent:
+        source = lost_source(known.database, there[-1] if there else None, silent.what)
+        if not there:
+            raise
+        require_able(source, backups)
+        return source, find(None, backups, there, source, wanted)
+    with opened as session:
+        source = read_source(session, world)
+        require_able(source, backups)
+        return source, find(session, backups, there, source, wanted)
+
+
+def _source(world: World, known: Known, name: str) -> Source:
+    """The same for a snapshot, which needs nothing of the production."""
+    try:
+        opened = world.databases.observe(name)
+    except NeighbourUnreachable as silent:
+        return lost_source(known.database, None, silent.what)
+    with opened as session:
+        return read_source(session, world)
 
 
 def _offers(there: tuple[Backup, ...], target: RecoveryTarget, chosen: Backup) -> tuple[Offer, ...]:
@@ -122,7 +157,7 @@ def _reached(
     if not missing:
         return point, None
     archived = Archived(backups.wal(), for_major(backup.major), source.line, backup.wal_segment_bytes)
-    last = last_reachable(archived, backup, point.target, source.next_xid % 2**32)
+    last = last_reachable(archived, backup, point.target, source.next_xid)
     shortfall = Shortfall(missing, str(last.target), last.committed_at, last.lost, last.note)
     if not wanted.inexact:
         raise judge.not_reachable(point.target, shortfall, wanted, target)
@@ -131,8 +166,7 @@ def _reached(
 
 def _of_snapshot(world: World, wanted: Wanted, known: Known, name: str) -> Choice:
     snapshot = _snapshot(world, wanted, known.snapshots)
-    with world.databases.observe(name) as session:
-        source = read_source(session, world)
+    source = _source(world, known, name)
     head, extensions, major, bytes_there = _described(snapshot)
     require_extensions(extensions or source.extensions, frozenset(on_disk(for_major(major))), major)
     rate = known.rate("dump")
@@ -143,8 +177,8 @@ def _of_snapshot(world: World, wanted: Wanted, known: Known, name: str) -> Choic
         kind="dump" if snapshot.kind is SnapshotKind.DUMP else "adopted dump",
         database=snapshot.database if snapshot.kind is SnapshotKind.DUMP else source.identity.database,
         major=major,
-        source=str(source.identity),
-        source_position=str(source.position),
+        source=str(source),
+        source_position=str(source.position or ""),
         offers=judge.snapshot_offers(known.snapshots, snapshot),
         directory=str(world.instances),
         restore_bytes=bytes_there,
@@ -152,7 +186,7 @@ def _of_snapshot(world: World, wanted: Wanted, known: Known, name: str) -> Choic
         free_bytes=_free(world.instances),
         eta_seconds=bytes_there / rate if rate else None,
         note=judge.scope_note(snapshot),
-        heads=tuple(row.name for row in source.history.rows),
+        heads=source.heads,
         expected_head=head,
     )
 

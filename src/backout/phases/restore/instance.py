@@ -46,7 +46,8 @@ def _make(run: Run, world: World, choice: Choice, snapshot: Snapshot | None, att
     begun = time.monotonic()
     name = instance_of(run)
     run.progress(f"restoring {choice.backup} to the new instance {name}")
-    with telling(world.instances / f"pg{choice.major}-{name}", choice.restore_bytes, run.progress):
+    here = instances(world)
+    with telling(lambda: here.directory(name), choice.restore_bytes, run.progress):
         if isinstance(choice.target, DumpMoment):
             return _from_dump(run, world, choice, snapshot, attempt.name, name, begun)
         return _from_backup(world, choice, choice.target, name, begun)

@@ -37,20 +37,34 @@ _SEGMENT_HEADER_BYTES = 40
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The production as it answered before anything was restored: what the choice is made from."""
+    """The production as it answered before anything was restored: what the choice is made from.
+
+    A lost server answers nothing: then the cluster is that of the newest backup, and what only the server
+    knows is None.
+    """
 
     identity: TargetIdentity
     major: int
-    position: Lsn
-    next_xid: int
-    history: History
+    position: Lsn | None
+    next_xid: int | None
+    history: History | None
     extensions: tuple[str, ...]
     superusers: frozenset[str]
+    silent: str = ""
+    """Why it did not answer; empty = it did."""
 
     @property
     def line(self) -> Line:
         """Its cluster and timeline."""
         return Line(self.identity.system_identifier, self.identity.timeline)
+
+    @property
+    def heads(self) -> tuple[str, ...] | None:
+        """The migrations that its history lists; None = it does not answer."""
+        return None if self.history is None else tuple(row.name for row in self.history.rows)
+
+    def __str__(self) -> str:
+        return f"{self.identity.database}, which does not answer" if self.silent else str(self.identity)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +96,21 @@ def read_source(session: Session, world: World) -> Source:
     )
 
 
+def lost_source(database: str, newest: Backup | None, silent: str) -> Source:
+    """What is known of a production that does not answer."""
+    of = ("", 0) if newest is None else (newest.system_identifier, newest.timeline)
+    identity = TargetIdentity(*of, database, 0, "", 0)
+    major = 0 if newest is None else newest.major
+    return Source(identity, major, None, None, None, (), frozenset(), silent)
+
+
 def require_able(source: Source, backups: Backups) -> None:
     """What would make the restored instance useless and is known before: the programs of its version, the
     files of its extensions, the role as which it is entered. Raises `Refused`, `NeighbourUnreachable`."""
     binaries = for_major(source.major)
     require_extensions(source.extensions, frozenset(on_disk(binaries)), source.major)
     role = backups.superuser()
-    if role and role not in source.superusers:
+    if role and not source.silent and role not in source.superusers:
         raise Refused(
             f"the restored instance would be entered as {role}, and the source has no such superuser",
             where=str(source.identity),
@@ -113,19 +135,17 @@ def require_extensions(names: tuple[str, ...], there: frozenset[str], major: int
 
 
 def find(
-    session: Session,
-    world: World,
-    backups: Backups,
-    there: tuple[Backup, ...],
-    source: Source,
-    wanted: Wanted,
+    session: Session | None, backups: Backups, there: tuple[Backup, ...], source: Source, wanted: Wanted
 ) -> Point:
-    """The recovery target for what was asked. Raises `Refused` or `UnknownName` with the exact reason."""
+    """The recovery target for what was asked. Raises `Refused` or `UnknownName` with the exact reason.
+
+    Without a session (the source is lost) what is archived has to do.
+    """
     if wanted.kind is PointKind.BACKUP:
         return _at_backup(there, source, wanted.value)
     if wanted.kind is PointKind.POSITION:
         _position(source, wanted.value)  # refused before anything is switched
-    late = _brought(session, backups)
+    late = _brought(session, backups) if session is not None else "the source does not answer"
     archived = Archived(backups.wal(), for_major(source.major), source.line, _segment_bytes(there))
     match wanted.kind:
         case PointKind.POSITION if not _is_the_end(source, _position(source, wanted.value), archived):
@@ -186,7 +206,7 @@ def _position(source: Source, text: str) -> Lsn:
             intact=_INTACT,
             next="backout restore --to 0/1234568",
         ) from None
-    if at > source.position:
+    if source.position is not None and at > source.position:
         raise Refused(
             f"position {at} lies in the future: the source stands at {source.position}",
             where=str(source.identity),
@@ -198,6 +218,8 @@ def _position(source: Source, text: str) -> Lsn:
 
 def _is_the_end(source: Source, at: Lsn, archived: Archived) -> bool:
     """Whether no record begins at this place or later: then it means the newest state."""
+    if source.position is None:
+        return False
     in_segment = source.position.position % archived.segment_bytes
     only_header = in_segment <= _SEGMENT_HEADER_BYTES
     return at >= source.position or (only_header and at.position >= source.position.position - in_segment)
@@ -205,6 +227,8 @@ def _is_the_end(source: Source, at: Lsn, archived: Archived) -> bool:
 
 def _before(archived: Archived, source: Source, name: str, late: str) -> Point:
     """Just before the commit of a migration that the history lists."""
+    if source.history is None:
+        raise _not_found("the source does not answer, and its history tells the transaction")
     row = source.history.find(name)
     if row is None:
         known = ", ".join(one.name for one in source.history.rows[-5:]) or "none"
@@ -274,7 +298,7 @@ def _newest(archived: Archived, there: tuple[Backup, ...], source: Source, late:
     """The newest commit in the archive: what comes behind it changes nothing, and need not be there."""
     ours = [b for b in there if Line(b.system_identifier, b.timeline) == source.line]
     if not ours:  # the choice of a backup says why none of them does
-        return Point(UpTo(source.line, source.position), "everything up to now")
+        return Point(UpTo(source.line, source.position or Lsn(0)), "everything up to now")
     found = newest_commit(archived, ours[-1])
     more = f"; later WAL is not archived: {late}" if late else ""
     if found is not None:

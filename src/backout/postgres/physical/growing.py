@@ -13,14 +13,16 @@ EVERY_SECONDS = 10.0
 
 
 @contextmanager
-def telling(directory: Path, whole: int, tell: Callable[[str], None]) -> Iterator[None]:
-    """While the block runs, tell every ten seconds how many bytes of `whole` lie in `directory`."""
+def telling(find: Callable[[], Path | None], whole: int, tell: Callable[[str], None]) -> Iterator[None]:
+    """While the block runs, tell every ten seconds how many bytes of `whole` lie in the directory that `find`
+    gives; None = there is none yet."""
     over = threading.Event()
     begun = time.monotonic()
 
     def look() -> None:
         while not over.wait(EVERY_SECONDS):
-            tell(progress(bytes_in(directory), whole, time.monotonic() - begun))
+            if (directory := find()) is not None:
+                tell(progress(bytes_in(directory), whole, time.monotonic() - begun))
 
     thread = threading.Thread(target=look, daemon=True)
     thread.start()

@@ -130,6 +130,11 @@ class Instances:
         """The whole instance of this name, when it was restored to this target."""
         return next((one for one in self.all() if (one.name, one.target) == (name, target)), None)
 
+    def directory(self, name: str) -> Path | None:
+        """Where the files of this instance lie, half made or whole; None when there is no such instance."""
+        there = (Path(one.data) for one in self._registry.records() if plain_name(one) == name)
+        return next(there, None)
+
     def conninfo(self, name: str, database: str) -> str:
         """libpq connection string over the private socket; starts the instance when it does not run."""
         for record in self._registry.records():

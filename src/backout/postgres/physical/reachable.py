@@ -154,7 +154,8 @@ def _lost(seen: _Seen, next_xid: int | None) -> tuple[Figure, str]:
     if next_xid is None:
         return Figure.unknown(), "the source was not asked how many transactions it has begun"
     there = sum(not older(xid, floor) for xid in seen.committed)
-    return Figure.at_most(max(0, (next_xid - floor) % 2**32 - there)), "counted up to now, by transaction IDs"
+    behind = max(0, (next_xid % 2**32 - floor) % 2**32 - there)
+    return Figure.at_most(behind), "counted up to now, by transaction IDs"
 
 
 def newest_commit(archived: Archived, backup: Backup) -> Reachable | None:

@@ -59,12 +59,18 @@ def _choice(choice: Choice, style: Style) -> list[str]:
         ("found", choice.note),
         ("inexact", str(choice.shortfall) if choice.shortfall else ""),
         ("from", f"{choice.kind} {choice.backup}, PostgreSQL {choice.major}, database {choice.database}"),
-        ("source", f"{choice.source}, WAL position {choice.source_position}; only read"),
+        ("source", _source(choice)),
         ("to", f"a new instance below {choice.directory}"),
         ("size", f"{words.size(choice.restore_bytes)}; {_eta(choice)}"),
         ("disk", f"needs {words.size(choice.need_bytes)}, {words.size(choice.free_bytes)} free"),
     ]
     return [*facts(rows, style), *_others(choice.offers, style)]
+
+
+def _source(choice: Choice) -> str:
+    if not choice.source_position:
+        return choice.source
+    return f"{choice.source}, WAL position {choice.source_position}; only read"
 
 
 def _eta(choice: Choice) -> str:
