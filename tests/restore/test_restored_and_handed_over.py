@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from backout.cli import command_line
 from backout.postgres import servers
+from backout.postgres.binaries import client_for
 from tests.restore.places import BAD, ROWS, Place, checks, count
 
 
@@ -109,6 +111,23 @@ def test_a_dump_becomes_a_durable_instance_of_its_own(place: Place):
     assert shown == ("on", "", place.made.database, "t_owner", 1)
 
 
+@pytest.mark.soak
+def test_a_dump_of_somebody_else_becomes_an_instance_called_like_the_source(place16: Place):
+    file = place16.made.root / "last-night.sql"
+    program = client_for(16).program("pg_dump")
+    file.write_text(
+        subprocess.run([program, place16.made.dsn], check=True, capture_output=True, text=True).stdout
+    )
+    place16.write(4)
+    code, taken, err = place16.typed("snapshot", "adopt", str(file))
+    assert code == 0, err
+    answer = place16.restored("--snapshot", taken["snapshot"]["id"])
+    assert count(answer, "issues") == ROWS
+    assert (checks(answer)["counts"], answer["choice"]["database"]) == ("pass", place16.made.database)
+    file.write_text("-- another file")
+    assert "not the backup any more" in place16.refused("--snapshot", taken["snapshot"]["id"])["what"]
+
+
 def test_without_a_backup_tool_the_newest_snapshot_is_taken(place16: Place):
     config = place16.made.root / "backout.toml"
     config.write_text(config.read_text().split("[target.heroes.backups]")[0])
@@ -144,6 +163,6 @@ def test_the_screen_ends_with_the_way_in_and_the_end_of_the_lease(place16: Place
     place16.capsys.readouterr()
     assert command_line(["restore", "--config", str(place16.made.root / "backout.toml")]) == 0
     shown = place16.capsys.readouterr().out
-    assert 'psql "host=' in shown.replace("\n", " ")
+    assert "  connect    psql \"host='/tmp/bk-" in shown
     assert "lease ends" in shown
     assert "next: backout copies --destroy rst-" in shown or "then: backout copies --destroy rst-" in shown

@@ -43,7 +43,7 @@ with psycopg.connect(os.environ["HEROES_DSN"]) as session:
 """
 
 
-def test_the_validation_plan_and_an_etl_round_trip_run_on_the_copy_and_never_on_the_production(
+def test_the_validation_plan_and_an_etl_round_trip_run_on_the_copy_alone(
     place16: Place,
 ):
     place16.take()

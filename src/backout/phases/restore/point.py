@@ -161,6 +161,8 @@ def find(
 
 def _brought(session: Session, backups: Backups) -> str:
     """Have the newest WAL archived; why it is not, when nobody here can: what is there has to do."""
+    if identify(session).in_recovery:
+        return "dsn.snapshot leads to a standby, which archives nothing"
     try:
         return bring_wal(session, backups)
     except BackoutError as error:

@@ -99,5 +99,5 @@ def _made(restored: Restored, style: Style) -> list[str]:
 def _handed(handed: HandedOver, style: Style, now: datetime) -> list[str]:
     until = words.moment(handed.lease_until)
     lease = f"{words.due(until, now)}; then: backout copies --destroy-expired" if until else ""
-    rows = [("connect", f'psql "{handed.connection}"'), ("lease ends", lease)]
-    return [*checks(handed.checks, style), *facts(rows, style)]
+    connect = f'  connect    psql "{style.text(handed.connection)}"'  # never broken: it is pasted
+    return [*checks(handed.checks, style), *facts([("lease ends", lease)], style), connect]
