@@ -101,7 +101,7 @@ def test_an_inexact_restore_says_so_at_its_point():
 def test_the_way_in_stands_on_one_line_however_narrow_the_screen():
     text = shown(Answer("handed over", restored=MADE, smoked=PASSED, handed=HANDED))
     assert f'psql "{HANDED.connection}"' in text, "it can be pasted"
-    assert "in 23:5" in text, "the lease"
+    assert "lease ends in 23 h 58" in text
 
 
 def test_a_failure_says_that_the_copy_is_kept_and_what_else_there_is():

@@ -38,7 +38,8 @@ _OTHERS = 4
 
 def screen(answer: RestoreAnswer, *, style: Style, now: datetime) -> str:
     """What will be or was restored; in the end the connection, or what failed and what else there is."""
-    lines = [f"{answer.target}  restore to a new instance: {answer.outcome}", *_choice(answer.choice, style)]
+    lines = hanging("", f"{answer.target}  restore to a new instance: {answer.outcome}", style)
+    lines += _choice(answer.choice, style)
     if answer.restored is not None:
         lines += _made(answer.restored, style)
     if answer.smoked is not None:
