@@ -5,6 +5,7 @@ INSERT INTO refers VALUES (1, 'x', 'both'), (1, NULL, 'half a key'), (NULL, NULL
 CREATE TABLE mails (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, mail text, gone timestamptz);
 CREATE UNIQUE INDEX mail_once ON mails (lower(mail)) WHERE gone IS NULL;
 CREATE UNIQUE INDEX mail_known ON mails (mail) NULLS NOT DISTINCT WHERE mail IS NOT NULL AND gone IS NULL;
+CREATE UNIQUE INDEX by_bytes ON mails (mail COLLATE "C", id) WHERE gone IS NULL;
 INSERT INTO mails (mail, gone) VALUES ('A@x', now()), ('a@x', NULL), ('b@x', NULL), (NULL, NULL), (NULL, NULL);
 CREATE TABLE parts (id int, at date, PRIMARY KEY (id, at)) PARTITION BY RANGE (at);
 CREATE TABLE parts_1 PARTITION OF parts FOR VALUES FROM ('2026-01-01') TO ('2026-02-01');

@@ -171,7 +171,13 @@ def duplicates(session: Session) -> tuple[int, tuple[Finding, ...]]:
 
 _UNIQUE = f"""
 SELECT n.nspname::text, t.relname::text, c.relname::text,
-       (SELECT pg_catalog.array_agg(pg_catalog.pg_get_indexdef(i.indexrelid, k, true) ORDER BY k)
+       (SELECT pg_catalog.array_agg(
+                 '(' || pg_catalog.pg_get_indexdef(i.indexrelid, k, true) || ')'
+                 || coalesce((SELECT ' COLLATE ' || pg_catalog.quote_ident(ln.nspname) || '.'
+                                     || pg_catalog.quote_ident(l.collname)
+                              FROM pg_catalog.pg_collation l
+                              JOIN pg_catalog.pg_namespace ln ON ln.oid = l.collnamespace
+                              WHERE l.oid = i.indcollation[k - 1]), '') ORDER BY k)
         FROM pg_catalog.generate_series(1, i.indnkeyatts) k),
        coalesce(pg_catalog.pg_get_expr(i.indpred, i.indrelid, true), 'true'),
        coalesce((pg_catalog.to_jsonb(i) ->> 'indnullsnotdistinct')::boolean, false)
@@ -187,11 +193,11 @@ ORDER BY 1, 2, 3"""  # noqa: S608
 def _duplicates(
     session: Session, schema: str, table: str, index: str, keys: list[str], where: str, nulls_equal: bool
 ) -> Finding:
-    """`keys` and `where` come from the catalog as SQL."""
-    given = "" if nulls_equal else "".join(f" AND ({key}) IS NOT NULL" for key in keys)
+    """`keys`, each with the collation by which the index tells them apart, and `where` come as SQL."""
+    given = "" if nulls_equal else "".join(f" AND {key} IS NOT NULL" for key in keys)
     text = (
         f"SELECT count(*) FROM (SELECT 1 FROM ONLY {qualified(schema, table)} WHERE ({where}){given} "  # noqa: S608
-        f"GROUP BY {', '.join(f'({key})' for key in keys)} HAVING count(*) > 1 LIMIT {_MOST}) q"
+        f"GROUP BY {', '.join(keys)} HAVING count(*) > 1 LIMIT {_MOST}) q"
     )
     with _limited(session, heap_only=True):
         found, error = attempt(lambda: _value(session, sql.SQL(text)))
