@@ -11,6 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from backout.adapters.servers.local import LocalServers
 from backout.ports.backups import Surroundings
 from backout.postgres.physical.instances import Instances
 from tests.physical.world import Production
@@ -112,6 +113,9 @@ def project(
                 place.instances.destroy(instance.name)
             for name in place.instances.unfinished():
                 place.instances.destroy(name)
+            servers = LocalServers(made.state)  # of a snapshot that was adopted
+            for scratch in servers.running():
+                servers.destroy(scratch)
 
 
 def _fill(made: World, prod: Production) -> None:
