@@ -36,7 +36,10 @@ def tables(session: Session) -> tuple[tuple[str, str, bool], ...]:
     """(schema, name, whether updates and deletes can be published) of the application's tables."""
     rows = session.execute(
         """SELECT n.nspname::text, c.relname::text,
-                  c.relreplident = 'f' OR EXISTS (
+                  c.relreplident = 'f' AND NOT (  -- from 18 on updates would fail; see capture/tables.py
+                      pg_catalog.current_setting('server_version_num')::int >= 180000 AND EXISTS (
+                      SELECT 1 FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0
+                      AND NOT a.attisdropped AND a.attgenerated <> '')) OR EXISTS (
                       SELECT 1 FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND i.indisvalid
                       AND CASE c.relreplident WHEN 'i' THEN i.indisreplident
                                               WHEN 'd' THEN i.indisprimary ELSE false END)

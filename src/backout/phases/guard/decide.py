@@ -43,7 +43,8 @@ def plan(guard: str, target: str, facts: GuardFacts, wishes: Wishes, limits: Gua
     why_no_slot = _no_slot(facts, families)
     if not why_no_slot:
         _refuse_unsafe_platform(facts, wishes)
-    full = frozenset(_resolve(name, families) for name in wishes.full)
+    asked = frozenset(_resolve(name, families) for name in wishes.full)
+    full = frozenset(name for name in asked if not any(table.full_fails for table in families[name][1]))
     coverage = tuple(_coverage(family, full, bool(why_no_slot)) for family in families.values())
     name = guard_object(guard, 1)
     point = bool(facts.log_rights["named restore point"].held) and facts.wal_level != "minimal"
@@ -137,6 +138,8 @@ def _reach(root: TableFacts, holders: Sequence[TableFacts], approved: bool) -> t
 def _mend(root: TableFacts, unfit: TableFacts) -> str:
     """Why updates are not published, and the least that would change it."""
     where = "" if unfit.oid == root.oid else f" (leaf {unfit.name})"
+    if unfit.full_fails and unfit.identity == "f":
+        return f"updates would fail under FULL{where}, it has generated columns: they are not captured"
     why = {
         "deferrable": "its primary key is DEFERRABLE",
         "": "it has no primary key",
@@ -146,9 +149,11 @@ def _mend(root: TableFacts, unfit: TableFacts) -> str:
         why = "the index of its replica identity is gone"
     if unfit.identity == "n":
         why = "its replica identity is NOTHING"
-    index = f", or ALTER TABLE {unfit.name} REPLICA IDENTITY USING INDEX {unfit.fit_index}"
-    choice = index if unfit.fit_index and unfit.identity != "n" else ""
-    return f"{why}{where}: updates and deletes are not captured; --full {root.name}{choice} captures them"
+    index = f"ALTER TABLE {unfit.name} REPLICA IDENTITY USING INDEX {unfit.fit_index}"
+    ways = [] if unfit.full_fails else [f"--full {root.name}"]
+    ways += [index] if unfit.fit_index and unfit.identity != "n" else []
+    way = f"{', or '.join(ways)} captures them" if ways else "nothing captures them beside generated columns"
+    return f"{why}{where}: updates and deletes are not captured; {way}"
 
 
 def _price(holders: Sequence[TableFacts]) -> str:

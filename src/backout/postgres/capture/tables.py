@@ -37,13 +37,16 @@ class TableFacts:
     toast_bytes: int
     changes: int
     """Rows updated or deleted since the statistics began."""
+    full_fails: bool
+    """With REPLICA IDENTITY FULL the application's own updates would fail: from 18 on an identity must not
+    hold generated columns, unless they are published."""
 
     @property
     def usable(self) -> bool:
         """Whether an UPDATE or DELETE may be published: without it the application's own would fail."""
         match self.identity:
             case "f":
-                return True
+                return not self.full_fails
             case "i":
                 return bool(self.identity_index)
             case "d":
@@ -73,7 +76,10 @@ SELECT c.oid::bigint, n.nspname::text, c.relname::text, c.relkind::text,
         + coalesce(pg_relation_size(nullif(c.reltoastrelid, 0)) / nullif(greatest(c.reltuples, 0), 0), 0)
        )::bigint,
        coalesce(pg_relation_size(nullif(c.reltoastrelid, 0)), 0)::bigint,
-       coalesce(u.n_tup_upd + u.n_tup_del, 0)::bigint
+       coalesce(u.n_tup_upd + u.n_tup_del, 0)::bigint,
+       current_setting('server_version_num')::int >= 180000
+       AND EXISTS (SELECT 1 FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0
+                   AND NOT a.attisdropped AND a.attgenerated <> '')
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_index k ON k.indrelid = c.oid AND k.indisprimary
 LEFT JOIN pg_stat_all_tables u ON u.relid = c.oid
