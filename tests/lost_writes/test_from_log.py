@@ -263,6 +263,22 @@ def test_what_the_target_refuses_is_parked_and_counted_so(logical, tmp_path):
         assert w.on_target("SELECT name FROM users WHERE id > 399") == [("fine",)]
 
 
+def test_a_wider_type_has_the_same_values_as_far_as_they_fit(logical, tmp_path):
+    up = "ALTER TABLE users ALTER balance TYPE bigint, ALTER id TYPE bigint"
+    with world(logical, tmp_path, SETUP, up, "TABLE users") as w:
+        w.write(
+            "UPDATE users SET balance = 5000 WHERE id = 5",
+            "INSERT INTO users (id, balance) VALUES (500, 6000)",
+            "UPDATE users SET balance = 5000000000 WHERE id = 6",
+            "INSERT INTO users (id) VALUES (5000000000)",
+        )
+        assert w.replay() == Fates(carried=2, parked=2)
+        found = w.on_target("SELECT balance FROM users WHERE id IN (5, 6, 500) ORDER BY id")
+        assert found == [(5000,), (6,), (6000,)]
+        refused = (Fate.PARKED, Reason.CANNOT_APPLY)
+        assert w.told() == {("public.users", "6"): refused, ("public.users", "5000000000"): refused}
+
+
 def test_eight_writers_and_a_ledger(logical, tmp_path):
     """All keys are compared, parked ones too: the reference is what the application was told."""
     with world(logical, tmp_path, SETUP, UP, "TABLE users, notes") as w:

@@ -64,8 +64,18 @@ def _pairs(before: Sequence[Shape], after: Sequence[Shape], identity: _Identity)
     return (*pairs, *(Pair(None, shape, Mapping.ADDED) for shape in others.values()))
 
 
+_SAME_TEXT = (frozenset({"smallint", "integer", "bigint"}), frozenset({"text", "character varying"}))
+
+
+def same_text(one: str, other: str) -> bool:
+    """Whether a value keeps its text and its meaning between these types (`format_type`), as far as it fits:
+    where it does not, the database refuses it."""
+    bare = {one.partition("(")[0], other.partition("(")[0]}
+    return one == other or any(bare <= family for family in _SAME_TEXT)
+
+
 def _pair(before: Shape, after: Shape | None) -> Pair:
     if after is None:
         return Pair(before, None, Mapping.DROPPED)
-    same = before.type == after.type
+    same = same_text(before.type, after.type)
     return Pair(before, after, Mapping.SAME if same else Mapping.UNPROVED)

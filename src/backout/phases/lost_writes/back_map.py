@@ -15,9 +15,6 @@ from backout.model.mapping import Mapping
 from backout.phases.lost_writes.log_map import LogTable, paired, told
 from backout.postgres.catalog import Schema, Table
 
-_SAME_TEXT = (frozenset({"smallint", "integer", "bigint"}), frozenset({"text", "character varying"}))
-"""Types between which a value keeps its text and its meaning, as far as it fits."""
-
 
 @dataclass(frozen=True, slots=True)
 class BackTable:
@@ -100,10 +97,4 @@ def _other_type(log: LogTable) -> frozenset[str]:
         column.name
         for column in log.source.columns
         if there[log.names[column.name]].mapping is Mapping.UNPROVED
-        and not _same_text(column.type, there[log.names[column.name]].type)
     )
-
-
-def _same_text(one: str, other: str) -> bool:
-    bare = {one.partition("(")[0], other.partition("(")[0]}
-    return any(bare <= family for family in _SAME_TEXT)

@@ -185,8 +185,8 @@ class FromLog:
                 wanted.setdefault(name, (table, set()))[1].add(key)
         for name, (table, keys) in wanted.items():
             listed = list(keys)
-            old = live.read(self._states.before, _of_before(table), listed, live.Marks())
-            new = live.read(self._states.migrated, table.source, listed, live.Marks())
+            old = live.read_fitting(self._states.before, _of_before(table), listed)
+            new = live.read_fitting(self._states.migrated, table.source, listed)
             for key in listed:
                 before, migrated = old.get(key), new.get(key)
                 self._former.rows[name, key] = (
