@@ -12,7 +12,7 @@ import pytest
 
 from backout.errors import NeighbourUnreachable, Stopped
 from backout.phases.lost_writes import carry, following
-from backout.phases.lost_writes.following import Counting, Following, Route
+from backout.phases.lost_writes.following import Following, Naming, Route
 from backout.ports.world import Session
 from backout.postgres.connect import open_session
 from backout.postgres.writes import memory, tables
@@ -38,7 +38,7 @@ def ended(made: Following) -> None:
 
 
 def test_an_error_that_nobody_foresaw_ends_it_and_is_heard(route: Route):
-    def translate(session: Session, stack: ExitStack) -> Counting:
+    def translate(session: Session, stack: ExitStack) -> Naming:
         session.execute("SELECT 1 / 0")
         raise AssertionError("not reached")
 
@@ -59,7 +59,7 @@ def test_breaks_are_counted_in_a_row(route: Route, monkeypatch: pytest.MonkeyPat
     """A connection that is lost every hour does not end a replay that runs for days."""
     monkeypatch.setattr(following, "_AGAIN_SECONDS", 0.0)
 
-    def translate(session: Session, stack: ExitStack) -> Counting:
+    def translate(session: Session, stack: ExitStack) -> Naming:
         raise AssertionError("not reached")
 
     calls = 0

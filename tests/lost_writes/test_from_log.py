@@ -68,10 +68,13 @@ class World:
         with self.server.connect(self.target) as session:
             return session.execute(query.encode()).fetchall()
 
-    def told(self) -> dict[tuple[str, str], tuple[Fate, Reason]]:
+    def entries(self) -> tuple[parked.Entry, ...]:
+        """The work list of people."""
         with open_session(self.server.layout.conninfo(self.target), "backout/test/1") as session:
-            found = parked.entries(session, INCIDENT)
-        return {(e.relation, ", ".join(e.key)): (e.fate, e.reason) for e in found}
+            return parked.entries(session, INCIDENT)
+
+    def told(self) -> dict[tuple[str, str], tuple[Fate, Reason]]:
+        return {(e.relation, ", ".join(e.key)): (e.fate, e.reason) for e in self.entries()}
 
     def replay(self) -> Fates:
         """Everything up to now, through a process that knows nothing but what is durable."""
@@ -91,7 +94,7 @@ class World:
             signs = Signs(xids=frozenset({self.xid}))
             translation = FromLog(RUN, INCIDENT, mapped, states, signs, memory.load(admin, RUN))
             target = open_target(dsn, "backout/test/3")
-            parking = Parking(target.session, RUN, INCIDENT)
+            parking = Parking(target.session, RUN, INCIDENT, name=translation.named)
 
             def park(change: Change, why: Rejection) -> None:
                 parking(change, why)
@@ -277,6 +280,26 @@ def test_a_wider_type_has_the_same_values_as_far_as_they_fit(logical, tmp_path):
         assert found == [(5000,), (6,), (6000,)]
         refused = (Fate.PARKED, Reason.CANNOT_APPLY)
         assert w.told() == {("public.users", "6"): refused, ("public.users", "5000000000"): refused}
+
+
+def test_a_refused_row_has_its_old_name_and_is_told_as_the_application_left_it(logical, tmp_path):
+    """Whoever takes it from the list later takes the last values, into columns that the old schema has."""
+    setup = SETUP + "ALTER TABLE users ADD CONSTRAINT short CHECK (length(name) < 20);"
+    setup += "ALTER TABLE users REPLICA IDENTITY FULL;"
+    up = "ALTER TABLE users DROP CONSTRAINT short; ALTER TABLE users RENAME name TO label;"
+    up += "ALTER TABLE users RENAME TO people"
+    with world(logical, tmp_path, setup, up, "TABLE users") as w:
+        w.write(
+            "INSERT INTO people (id, label, balance) VALUES (400, repeat('long', 10), 1)",
+            "UPDATE people SET label = repeat('longer', 10), balance = 2 WHERE id = 400",
+        )
+        assert w.replay() == Fates(parked=2)
+        w.write("UPDATE people SET balance = 3 WHERE id = 400")
+        assert w.replay() == Fates(parked=3)
+        (entry,) = w.entries()
+        assert (entry.relation, entry.key) == ("public.users", ("400",))
+        last = {"id": "400", "name": "longer" * 10, "motto": None, "balance": "3"}
+        assert entry.now == last
 
 
 def test_eight_writers_and_a_ledger(logical, tmp_path):

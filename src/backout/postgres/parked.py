@@ -71,6 +71,22 @@ def store(session: Session, incident: str, entries: Sequence[Entry]) -> None:
         cursor.executemany(query, [(incident, *_stored(entry)) for entry in entries])
 
 
+def renew(session: Session, incident: str, entry: Entry) -> None:
+    """Add an entry about a whole row, or bring the row of now of the one that is there up to date: the
+    application has written it again. Values that this write does not tell stay as they were told; None =
+    deleted. One that was about some cells is about the whole row from then on."""
+    query = sql.SQL(
+        """INSERT INTO {0} AS p (incident, fate, relation, key, reason, detail, columns, before_row,
+                                 migrated_row, now_row, as_of)
+           VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+           ON CONFLICT (incident, relation, key, fate) DO UPDATE SET now_row = CASE
+             WHEN excluded.now_row IS NULL THEN NULL
+             ELSE coalesce(p.now_row, '{{}}') || excluded.now_row END, columns = excluded.columns
+           WHERE p.resolution IS NULL"""
+    ).format(_TABLE)
+    session.execute(query, (incident, *_stored(entry)))
+
+
 def _stored(entry: Entry) -> tuple[object, ...]:
     states = (entry.before, entry.migrated, entry.now)
     return (

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
 from backout.errors import NeighbourUnreachable, Stopped
-from backout.model.changes import Change, Transaction
+from backout.model.changes import Change, RowChange, Transaction
 from backout.model.check import Check, CheckState
 from backout.model.fates import Fate
 from backout.ports.handover import Lag
@@ -27,7 +27,7 @@ from backout.postgres.routing import make_writable
 from backout.postgres.writes import memory, tables
 from backout.postgres.writes.apply import Applier, Translation, open_target
 from backout.postgres.writes.follow import Limits, follow
-from backout.postgres.writes.parking import Parking, Rejection
+from backout.postgres.writes.parking import Named, Parking, Rejection
 from backout.postgres.writes.statements import Write
 
 _FAR_SECONDS, _NEAR_SECONDS = 0.25, 0.02
@@ -73,7 +73,15 @@ class Counting(Translation, Protocol):
         ...
 
 
-Translate = Callable[[Session, ExitStack], Counting]
+class Naming(Counting, Protocol):
+    """A translation that knows the rows of the target by their names there."""
+
+    def named(self, change: RowChange) -> Named | None:
+        """The row of a refused change, for the work list; None = it has no place there."""
+        ...
+
+
+Translate = Callable[[Session, ExitStack], Naming]
 """Makes the translation, given a session on the database that is written to; what it opens beside that is
 closed with the stack."""
 
@@ -120,7 +128,7 @@ def applying(
         )
         stream = read(source)
         stack.enter_context(stream)
-        parking = Parking(target.session, route.run, route.incident)
+        parking = Parking(target.session, route.run, route.incident, name=translation.named)
 
         def park(change: Change, why: Rejection) -> None:
             parking(change, why)

@@ -25,6 +25,7 @@ from backout.postgres.parked import Entry
 from backout.postgres.repair import live, rights
 from backout.postgres.writes import memory
 from backout.postgres.writes.memory import Key, Known, Standing
+from backout.postgres.writes.parking import Named
 from backout.postgres.writes.statements import Write, delete_query, insert_query, truncate_query, update_query
 
 _CHUNK = 500
@@ -145,6 +146,15 @@ class FromLog:
     def fate(self, change: Change) -> Fate:
         """The one under which a change of this window is counted, unless the target refuses it."""
         return self._fates.get((change.commit_lsn, change.sequence), Fate.CARRIED)
+
+    def named(self, change: RowChange) -> Named | None:
+        """The row of a refused change as people know it on the target; None = it has no place there."""
+        row = self._placed(change)
+        if not isinstance(row, _Row):
+            return None
+        self._look_up([row])
+        before, migrated = self._former.of((row.table.target.table, self._origin(row)))
+        return Named(row.table.target.table, row.key, before, migrated, row.now)
 
     def _count(self, change: Change, fate: Fate, fates: deque[Fate]) -> None:
         fates.append(fate)

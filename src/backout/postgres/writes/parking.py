@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from psycopg import sql
@@ -25,11 +25,28 @@ class Rejection:
 
 
 @dataclass(frozen=True, slots=True)
+class Named:
+    """The row of a refused change as the target knows it: its table, key and columns there."""
+
+    relation: str
+    key: tuple[str, ...]
+    before: parked.Row | None
+    migrated: parked.Row | None
+    now: parked.Row | None
+    """None = the change deletes it."""
+
+
+def _by_itself(_change: RowChange) -> Named | None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
 class Parking:
     """A `Park` (see `apply.py`) that writes into the session of the applier, in its open transaction.
 
-    The work list has one entry for a row, which says what was refused first; every refused change of it
-    stands in the table of refused changes. Parking the same change again changes nothing.
+    The work list has one entry for a row, which says why it was refused first and how the application has
+    left it; every refused change of it stands in the table of refused changes. Parking the same change again
+    changes nothing.
     """
 
     session: Session
@@ -37,6 +54,8 @@ class Parking:
     incident: str
     keys: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     """By the oid of the source's table: the columns that name a row to people, where the log names none."""
+    name: Callable[[RowChange], Named | None] = _by_itself
+    """How the target knows the row, where tables and columns have other names there; None = as the log."""
 
     def __call__(self, change: Change, why: Rejection) -> None:
         self.session.execute(
@@ -53,7 +72,9 @@ class Parking:
                 why.sqlstate,
             ),
         )
-        parked.store(self.session, self.incident, [_entry(change, self._key(change), why)])
+        named = self.name(change) if isinstance(change, RowChange) else None
+        entry = _entry(change, self._key(change), why) if named is None else _as_named(change, named, why)
+        parked.renew(self.session, self.incident, entry)
 
     def _key(self, change: Change) -> dict[str, str | None]:
         """The key of the row before the change; empty when nobody names one."""
@@ -77,6 +98,20 @@ def _told(change: Change, key: Mapping[str, str | None]) -> tuple[str, Jsonb, st
     else:
         image = {"cascade": change.cascade, "restart_identity": change.restart_identity}
     return _relation(change), Jsonb(dict(key)), change.kind.value, Jsonb(image)
+
+
+def _as_named(change: Change, named: Named, why: Rejection) -> parked.Entry:
+    return parked.Entry(
+        *(
+            Fate.PARKED,
+            named.relation,
+            named.key,
+            Reason.CANNOT_APPLY,
+            f"{change.kind.value}: {why.reason}",
+            (),
+        ),
+        *(named.before, named.migrated, named.now),
+    )
 
 
 def _entry(change: Change, found: Mapping[str, str | None], why: Rejection) -> parked.Entry:
