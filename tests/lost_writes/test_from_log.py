@@ -302,6 +302,43 @@ def test_a_refused_row_has_its_old_name_and_is_told_as_the_application_left_it(l
         assert entry.now == last
 
 
+def test_a_parked_row_keeps_what_the_log_leaves_out_later(logical, tmp_path):
+    """A later update leaves a large value in TOAST: the log does not tell it, the list must not forget it."""
+    setup = "CREATE TABLE docs (id int PRIMARY KEY, body text, n int);"
+    setup += "ALTER TABLE docs ALTER body SET STORAGE EXTERNAL"
+    with world(logical, tmp_path, setup, "ALTER TABLE docs ALTER n TYPE text", "TABLE docs") as w:
+        w.write("INSERT INTO docs VALUES (1, repeat('x', 5000), '5')", "UPDATE docs SET n = '6'")
+        assert w.replay() == Fates(parked=2)
+        (entry,) = w.entries()
+        assert entry.now == {"id": "1", "body": "x" * 5000, "n": "6"}
+
+
+def test_whatever_is_counted_as_listed_is_on_the_list(logical, tmp_path):
+    """Also where it is about the whole row: the values are those that the migration had stored, or taken."""
+    with world(logical, tmp_path, SETUP, UP, "TABLE notes") as w:
+        w.write("UPDATE notes SET body = body WHERE id = 900", "INSERT INTO notes VALUES (7, 'note 7')")
+        assert w.replay() == Fates(listed=2)
+        assert w.told() == {
+            ("public.notes", "900"): (Fate.LISTED, Reason.COINCIDENT),
+            ("public.notes", "7"): (Fate.LISTED, Reason.DELETED_BY_BOTH),
+        }
+
+
+def test_a_row_whose_new_key_means_nothing_in_the_old_form_stays_and_is_parked_whole(logical, tmp_path):
+    up = "ALTER TABLE notes ALTER id TYPE text"
+    with world(logical, tmp_path, SETUP, up, "TABLE notes") as w:
+        w.write(
+            "UPDATE notes SET id = 'sixty' WHERE id = '60'",
+            "UPDATE notes SET body = 'moved' WHERE id = 'sixty'",
+            "DELETE FROM notes WHERE id = '61'",
+        )
+        assert w.replay() == Fates(carried=1, parked=2)
+        assert w.on_target("SELECT id, body FROM notes WHERE id IN (60, 61)") == [(60, "note 60")]
+        (entry,) = w.entries()
+        assert (entry.key, entry.columns) == (("sixty",), ())
+        assert entry.now == {"id": "sixty", "body": "moved"}
+
+
 def test_eight_writers_and_a_ledger(logical, tmp_path):
     """All keys are compared, parked ones too: the reference is what the application was told."""
     with world(logical, tmp_path, SETUP, UP, "TABLE users, notes") as w:

@@ -278,8 +278,8 @@ class FromLog:
             for name, value in judgement.values.items()
             if name in now and (before is None or name in before)
         }
-        if row.new_key != row.key and self._is_taken(row):
-            yield from self._parked(row, Reason.KEY_REUSED, fates)
+        if row.new_key != row.key and (why := self._why_not_moved(row, judgement)):
+            yield from self._parked(row, why, fates)
             return
         if self._is_orphan(row, now, before):
             yield from self._parked(row, Reason.NO_PARENT, fates)
@@ -323,9 +323,15 @@ class FromLog:
             (Fate.LISTED, judgement.listed, Reason.BOTH_WROTE),
             (Fate.PARKED, judgement.parked, Reason.NOT_CONVERTIBLE),
         ):
-            if columns:
+            if columns or (shown is fate and judgement.reason):  # without columns it is the row as a whole
                 reason = judgement.reason if shown is fate and judgement.reason else usual
                 yield self._tell(row, shown, reason, columns, before, migrated)
+
+    def _why_not_moved(self, row: _Row, judgement: Judgement) -> Reason | None:
+        """Why the row cannot follow the application to another key on the target; None = it can."""
+        if set(row.table.target.key) & set(judgement.parked):
+            return Reason.NOT_CONVERTIBLE
+        return Reason.KEY_REUSED if self._is_taken(row) else None
 
     def _is_taken(self, row: _Row) -> bool:
         """Whether another row stands on the target under the key that this one gets: the migration had

@@ -125,11 +125,14 @@ _COUNT = (
 )
 _TELL = (
     sql.SQL(
-        """INSERT INTO {} (incident, fate, relation, key, reason, detail, columns, before_row, migrated_row,
-                           now_row, as_of)
+        """INSERT INTO {} AS p (incident, fate, relation, key, reason, detail, columns, before_row,
+                                migrated_row, now_row, as_of)
            VALUES ($1, $2, $3, $4::jsonb, $5, $6, $7::text[], $8::jsonb, $9::jsonb, $10::jsonb, '')
            ON CONFLICT (incident, relation, key, fate)
-           DO UPDATE SET now_row = excluded.now_row, columns = excluded.columns"""
+           DO UPDATE SET now_row = CASE WHEN excluded.now_row IS NULL THEN NULL
+                                        ELSE coalesce(p.now_row, '{{}}') || excluded.now_row END,
+                         columns = CASE WHEN '{{}}' IN (p.columns, excluded.columns) THEN '{{}}' ELSE
+                           ARRAY(SELECT DISTINCT unnest(p.columns || excluded.columns) ORDER BY 1) END"""
     )
     .format(_PARKED_TABLE)
     .as_bytes(None)
@@ -176,7 +179,9 @@ def count(run: str, seen: Iterable[Fate]) -> Write:
 
 
 def tell(incident: str, entry: Entry) -> Write:
-    """Show one row to people; a later write to the same row replaces what stands there as now."""
+    """Show one row to people; a later write to it brings what stands there as now up to date. Values
+    that the log leaves out, because they lie in TOAST unchanged, stay as they were told; an entry about the
+    whole row stays one."""
     rows = (
         None if row is None else json.dumps(dict(row)) for row in (entry.before, entry.migrated, entry.now)
     )
