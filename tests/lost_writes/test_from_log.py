@@ -16,7 +16,7 @@ import pytest
 from backout.model.changes import Change, lsn_of
 from backout.model.fates import Fate, Fates, Reason
 from backout.phases.lost_writes.from_log import FromLog, States
-from backout.phases.lost_writes.log_map import log_tables
+from backout.phases.lost_writes.log_map import log_tables, unseen
 from backout.postgres import parked
 from backout.postgres.catalog import read_schema
 from backout.postgres.connect import open_session
@@ -135,7 +135,6 @@ def world(
         run(server, live, setup)
         before = stack.enter_context(clone(server, live, "SELECT"))
         target = stack.enter_context(clone(server, live, "SELECT"))
-        migrated = stack.enter_context(clone(server, live, f"BEGIN; {up}; COMMIT"))
         slot = f"backout_{live}"
         with server.connect(live) as session:
             session.execute(f"CREATE PUBLICATION backout_r FOR {published}".encode())
@@ -147,6 +146,7 @@ def world(
                 session.execute(up.encode())
                 row = session.execute("SELECT pg_current_xact_id()::text").fetchone()
                 assert row is not None
+        migrated = stack.enter_context(clone(server, live, "SELECT"))  # a twin: whatever it made has its oid
         with open_session(server.layout.conninfo(target), "backout/test/0") as admin:
             tables.make_tables(admin)
             memory.make_tables(admin)
@@ -337,6 +337,34 @@ def test_a_row_whose_new_key_means_nothing_in_the_old_form_stays_and_is_parked_w
         (entry,) = w.entries()
         assert (entry.key, entry.columns) == (("sixty",), ())
         assert entry.now == {"id": "sixty", "body": "moved"}
+
+
+def test_a_table_that_was_dropped_and_made_again_is_merged_with_the_old_one(logical, tmp_path):
+    up = """CREATE TABLE notes_new (body text, made int DEFAULT 1, id int PRIMARY KEY);
+            INSERT INTO notes_new (id, body) SELECT id, upper(body) FROM notes WHERE id > 50;
+            DROP TABLE notes; ALTER TABLE notes_new RENAME TO notes"""
+    with world(logical, tmp_path, SETUP, up, "TABLES IN SCHEMA public") as w:
+        w.write(
+            "UPDATE notes SET body = 'edited' WHERE id = 60",
+            "INSERT INTO notes (id, body) VALUES (200, 'new')",
+            "DELETE FROM notes WHERE id = 70",
+        )
+        assert w.replay() == Fates(listed=2, archived=1)
+        found = w.on_target("SELECT body FROM notes WHERE id IN (7, 60, 61, 70, 200) ORDER BY id")
+        assert found == [("note 7",), ("edited",), ("note 61",), ("new",)]
+
+
+def test_tables_that_the_log_does_not_name_are_told(logical, tmp_path):
+    """A guard names its tables when it is armed; what the migration made came later."""
+    up = f"{UP}; CREATE TABLE notes_new (id int PRIMARY KEY); DROP TABLE notes;"
+    up += "ALTER TABLE notes_new RENAME TO notes"
+    with world(logical, tmp_path, SETUP, up, "TABLE users, notes") as w:
+        with open_session(logical.layout.conninfo(w.before), "backout/test/1") as session:
+            armed = {table.oid for table in read_schema(session).tables}
+        with open_session(logical.layout.conninfo(w.migrated), "backout/test/1") as session:
+            migrated = read_schema(session)
+        assert sorted(unseen(migrated, armed, {"public.plans"})) == ["public.notes"]
+        assert sorted(unseen(migrated, armed, frozenset())) == ["public.notes", "public.plans"]
 
 
 def test_eight_writers_and_a_ledger(logical, tmp_path):

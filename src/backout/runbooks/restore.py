@@ -72,7 +72,8 @@ def _log(run: Run, world: World, found: Triage, before: BeforeUp) -> tuple[LogSo
     if guard is not None:
         why = decide.why_not_from(guard, found, before, guards.seen(world, guard, name).checks)
         if not why:
-            return decide.log_source(guard, before), decide.uncovered(guard)
+            uncovered = (*decide.uncovered(guard), *carry.unseen(world, guard, before, name))
+            return decide.log_source(guard, before), uncovered
         run.progress(f"not from the log: {why}")
     missing = restore.why_no_slot(world, name)
     if missing:

@@ -10,9 +10,11 @@ from pathlib import Path
 
 from backout.errors import Stopped
 from backout.model.changes import lsn_of, lsn_text
+from backout.model.guard import Guard
 from backout.model.repair import RepairTable
 from backout.model.restore import Carried, LogSource, NewSide, RestorePlan
 from backout.model.snapshot import BeforeUp
+from backout.phases.lost_writes import log_map
 from backout.phases.lost_writes.following import Following, Route, Translate, applying, following_log, spill
 from backout.phases.lost_writes.from_log import FromLog, States
 from backout.phases.lost_writes.log_map import log_tables
@@ -186,6 +188,16 @@ def way(
         return FromLog(incident, incident, mapped, two, signs, memory.load(session, incident))
 
     return route, translate
+
+
+def unseen(world: World, guard: Guard, before: BeforeUp, name: str) -> tuple[str, ...]:
+    """Tables of the migrated state whose writes the guard's log does not hold: it names its tables when it is
+    armed, and those that the migration made came later."""
+    with open_session(copy_dsn(world, before.database, before.after), name) as session:
+        seen = frozenset(table.oid for table in guard.coverage)
+        ours = frozenset({world.migrator.history(session).table})
+        found = log_map.unseen(read_schema(session), seen, ours)
+    return tuple(table.removeprefix("public.") for table in found)
 
 
 def tables_of(world: World, before: str, migrated: str, database: str, name: str) -> tuple[RepairTable, ...]:

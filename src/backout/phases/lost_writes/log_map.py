@@ -1,12 +1,13 @@
 """Which table and column of the old schema a change in the log belongs to; pure.
 
 The old state and the migrated one are physical siblings, so oid and attnum follow tables and columns through
-renames and swaps.
+renames and swaps. A table that the migration dropped and made again is matched by name, and its columns too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping as Dictionary
+from collections.abc import Set
 from dataclasses import dataclass
 
 from backout.merge import schema_map
@@ -15,6 +16,7 @@ from backout.model.mapping import Mapping
 from backout.model.repair import RepairColumn, RepairTable
 from backout.postgres.catalog import Column as CatalogColumn
 from backout.postgres.catalog import Schema, Table, keys_of
+from backout.postgres.names import KEPT_SCHEMA, STATE_SCHEMA
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +51,32 @@ def log_tables(before: Schema, migrated: Schema) -> Dictionary[int, LogTable]:
     found = {}
     for table in migrated.tables:
         if table.kind in "rp" and migrated.root_of(table) is table:
-            old = before.by_oid.get(table.oid)
+            old = before.by_oid.get(table.oid) or _made_anew(table, before, migrated)
             if old is not None:
                 found[table.oid] = paired(old, table, told(table))
     return found
+
+
+def _made_anew(table: Table, before: Schema, migrated: Schema) -> Table | None:
+    """The old table of this name, where the migration dropped it and made it again."""
+    old = before.by_name.get(table.qualified)
+    gone = old is not None and old.kind in "rp" and old.oid not in migrated.by_oid
+    return old if gone else None
+
+
+def unseen(migrated: Schema, seen: Set[int], ignore: Set[str]) -> tuple[str, ...]:
+    """Tables of the migrated schema that a log does not name: `seen` are the oids of those that it does. Made
+    by the migration, made anew by it, or not asked for when the guard was armed. `ignore` holds the migration
+    tool's history."""
+    return tuple(
+        table.qualified
+        for table in migrated.tables
+        if table.kind in "rp"
+        and migrated.root_of(table) is table
+        and table.oid not in seen
+        and table.qualified not in ignore
+        and table.schema not in (STATE_SCHEMA, KEPT_SCHEMA)
+    )
 
 
 def told(source: Table) -> frozenset[str] | None:
@@ -70,7 +94,8 @@ def told(source: Table) -> frozenset[str] | None:
 def paired(old: Table, new: Table, known: frozenset[str] | None = None) -> LogTable:
     """One table of the source (`new`) with its counterpart (`old`). `known`: the columns of the source among
     which the key must be; None = any."""
-    pairs = schema_map.by_identity(_shapes(old), _shapes(new))
+    match = schema_map.by_identity if old.oid == new.oid else schema_map.by_name
+    pairs = match(_shapes(old), _shapes(new))
     target, source, names = [], [], {}
     types = {column.name: column.type for column in old.columns}
     for pair in pairs:
