@@ -177,6 +177,10 @@ def _brought_back(loss: Loss, reachable: Dictionary[str, set[str]]) -> bool:
 
 def _notes(plan: RepairPlan, reach: Repairable) -> list[str]:
     notes = [f"triggers that fire for the repair: {', '.join(plan.triggers)}"] if plan.triggers else []
+    notes.append(
+        "not seen: rows that were deleted and stored again under their key get back what the up took from the"
+        " former row"
+    )
     if reach.without_key:
         notes.append(f"not repaired, rows have no key: {', '.join(reach.without_key)}")
     if not plan.source.exact:

@@ -16,6 +16,11 @@ from backout.model.snapshot import BeforeUp
 from backout.model.triage import Triage
 from backout.phases.restore.facts import Ground
 
+_NOT_SEEN = (
+    "not seen between two states: values that were overwritten since, or are what the up had stored; rows"
+    " deleted and stored again under their key, which get back what the up took from the former row",
+)
+"""Of the writes, where no log tells them."""
 _NOT_OURS = ("expiry",)
 """What a guard's health says and a replay does not mind: an open incident keeps an expired guard."""
 
@@ -139,6 +144,7 @@ def rehearsed(
         not_measured=(
             *(f"the new side has no {name}: {detail}" for name, detail in details),
             *(f"not in the log: {table}" for table in plan.uncovered),
+            *(() if plan.log.guard else _NOT_SEEN),
             *(f"rows without a parent after the replay: {line}" for line in plan.forecast.orphans),
         ),
         restore=plan,
