@@ -57,6 +57,7 @@ class World:
     start: int
     xid: int
     directory: Path
+    publications: tuple[str, ...] = ("backout_r",)
 
     def write(self, *statements: str) -> None:
         """The application, each statement its own transaction."""
@@ -103,7 +104,7 @@ class World:
             source = Source(
                 self.server.dsn(self.live),
                 f"backout_{self.live}",
-                ("backout_r",),
+                self.publications,
                 progress.lsn,
                 "backout/x/1",
             )

@@ -1,0 +1,1 @@
+"""Generated worlds: tables, a migration of many kinds, an application after it, and what must come of it."""
