@@ -302,6 +302,8 @@ class Transaction:
         name = view.table.name
         if name == "events" and (int(key[0]) < 6) is not (int(new[0]) < 6):
             self._mine.acknowledged += 1  # another partition: a delete and an insert
+        if (name, new) in self._all.touched | self._done.touched:
+            self._mine.reborn.add((name, new))
         self._mine.touched.add((name, new))
         old = dict(zip(view.table.key, new, strict=True))
         if (name, key) in self._diverged():

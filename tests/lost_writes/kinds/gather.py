@@ -107,6 +107,7 @@ class Scene:
             refused=self.refused.get(place_, {}),
             ledger=ledger,
             blind=self._blind,
+            versions=self._undone and not world.rewritten(table),
             same=_forms(result, world.after[table], found, oracle),
             converted=frozenset(world.after[table].converted),
         )

@@ -109,7 +109,8 @@ class Migration:
             if dice < 0.15:
                 statement = f"SAVEPOINT a; {statement}; RELEASE a"
             elif dice < 0.25:
-                undone = f"DELETE FROM {self.schema}.old; UPDATE {self.schema}.counted SET a = 99"
+                counted = f"{self.schema}.counted"
+                undone = f"DELETE FROM {counted} WHERE a > 3; UPDATE {counted} SET a = 99"
                 parts.append(f"SAVEPOINT b; {undone}; ROLLBACK TO b; RELEASE b")
             parts.append(statement)
         return ";\n".join(parts)

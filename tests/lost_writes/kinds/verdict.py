@@ -36,6 +36,8 @@ class Seen:
     ledger: Ledger
     blind: bool = False
     """The strategy reads states (see `_unseen`; people are told so)."""
+    versions: bool = False
+    """Of a row it sees whether it was written at all since."""
     same: Mapping[str, Mapping[str | None, str | None]] = field(default_factory=dict)
     """Converted column -> value in the old form -> what it is in the new form."""
     converted: frozenset[str] = frozenset()
@@ -87,10 +89,15 @@ def _cell(seen: Seen, key: Key, column: str, entries: Sequence[Entry]) -> Iterat
 
 def _unseen(seen: Seen, key: Key, column: str) -> bool:
     """What two states cannot show: that a row is another one since, or was given the value it had."""
+    origin = seen.ledger.origin((seen.table, key))
+    if seen.blind and origin != key and (seen.table, origin) in seen.ledger.reborn:
+        return True  # another row has its former key
     former, migrated = seen.before.get(key), seen.migrated.get(key, {})
     if not seen.blind or former is None or seen.found[key][column] != former.get(column):
         return False
-    coincides = column in migrated and seen.written.get(key, {}).get(column) == migrated[column]
+    coincides = (
+        not seen.versions and column in migrated and seen.written.get(key, {}).get(column) == migrated[column]
+    )
     return coincides or (seen.table, key) in seen.ledger.reborn
 
 
@@ -129,13 +136,14 @@ def _diverged(seen: Seen, key: Key) -> Iterator[str]:
         found.get(column) == value or _unseen(seen, key, column) for column, value in written.items()
     ):
         return
-    if seen.blind and found is None and written == seen.migrated.get(key):
+    if seen.blind and not seen.versions and found is None and written == seen.migrated.get(key):
         return  # a row of the migration's, as the migration had stored it
     entries = [e for e in _entries(seen, key) if e.fate in (Fate.PARKED, Fate.LISTED)]
     if not entries:
         yield _line(seen, key, "", "diverged, and nobody is told")
         return
-    images = [row for e in entries for row in (e.now,) if row is not None]
+    # A value that the application has left in TOAST stands in the row before alone.
+    images = [row for e in entries for row in (e.now, e.before) if row is not None]
     images += seen.refused.get(key, ())
     migrated = seen.migrated.get(key, {})
     for column, value in written.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from random import Random
 
@@ -31,6 +32,11 @@ class World:
     def after(self) -> dict[str, View]:
         """The tables as the application knows them after the migration."""
         return self.migration.views
+
+    def rewritten(self, table: str) -> bool:
+        """Whether the down rewrites this table: then no row tells any more when it was written."""
+        rewrites = rf"{self.schema}\.{table} (ALTER \w+ TYPE|ADD \w+ int GENERATED)"
+        return re.search(rewrites, self.down) is not None
 
     @property
     def told(self) -> str:

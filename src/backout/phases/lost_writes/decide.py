@@ -178,8 +178,8 @@ def _brought_back(loss: Loss, reachable: Dictionary[str, set[str]]) -> bool:
 def _notes(plan: RepairPlan, reach: Repairable) -> list[str]:
     notes = [f"triggers that fire for the repair: {', '.join(plan.triggers)}"] if plan.triggers else []
     notes.append(
-        "not seen: rows that were deleted and stored again under their key get back what the up took from the"
-        " former row"
+        "not seen: a key that another row has since gets back what the up took from the former row; where the"
+        " down rewrites a table, a write of the very value that the up had stored"
     )
     if reach.without_key:
         notes.append(f"not repaired, rows have no key: {', '.join(reach.without_key)}")

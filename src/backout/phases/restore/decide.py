@@ -17,8 +17,8 @@ from backout.model.triage import Triage
 from backout.phases.restore.facts import Ground
 
 _NOT_SEEN = (
-    "not seen between two states: values that were overwritten since, or are what the up had stored; rows"
-    " deleted and stored again under their key, which get back what the up took from the former row",
+    "not seen between two states: values that were overwritten since, or are what the up had stored; a key"
+    " that another row has since gets back what the up took from the former row",
 )
 """Of the writes, where no log tells them."""
 _NOT_OURS = ("expiry",)
