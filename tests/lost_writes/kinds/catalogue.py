@@ -320,7 +320,7 @@ def update_by_chance(m: Migration) -> None:
     m.down()
 
 
-@kind("log.rows")
+@kind("log.rows", "log.said")
 def update_keyless(m: Migration) -> None:
     m.up(f"UPDATE {{s}}_keyless.log SET said = 'm' WHERE {m.some('at')}")
     m.down()
@@ -333,7 +333,7 @@ def drop_column_of_keyless(m: Migration) -> None:
     m.gone("log", "said")
 
 
-@kind("log.rows")
+@kind("log.rows", "log.said")
 def deduplicate_keyless(m: Migration) -> None:
     m.up(
         """DELETE FROM {s}_keyless.log a USING {s}_keyless.log b
