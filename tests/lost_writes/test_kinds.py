@@ -137,6 +137,7 @@ def holds(server: RealServer, directory: Path, seeds: Sequence[int]) -> Told:
     return told
 
 
+@pytest.mark.slow
 def test_no_cell_differs_without_being_told(logical: RealServer, tmp_path: Path):
     told = holds(logical, tmp_path, ORDINARY[logical.major])
     assert min(told.fates.carried, told.fates.archived, told.fates.parked, told.fates.listed) > 0
@@ -177,6 +178,7 @@ def _added_values_vanish(cell: Cell) -> Outcome:
     return Outcome(Write.NOTHING) if cell.mapping is Mapping.ADDED else merge(cell)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("logical", [16], indirect=True)
 @pytest.mark.parametrize(
     "rule", [_coincident_writes_untold, _the_migration_wins, _its_values_leak, _added_values_vanish]
