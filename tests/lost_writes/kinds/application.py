@@ -285,15 +285,18 @@ class Transaction:
         )
 
     def _remove(self, view: View, key: Key) -> None:
-        for child, spots in self._children(view, key).items():
-            self._mine.touched |= {(child, spot) for spot in spots}
+        children = [(child, one) for child, keys in self._children(view, key).items() for one in keys]
+        self._mine.touched |= set(children)
         query = sql.SQL("DELETE FROM {} WHERE {}").format(sql.SQL(view.place), _where(view, key))
-        hit = self._client.live.execute(query).rowcount
-        if self._count(hit, view, key) and (view.table.name, key) not in self._diverged():
-            there = View(view.table, place(view.table, self._world.schema), {c: c for c in view.table.key})
-            self._client.twin.execute(
-                sql.SQL("DELETE FROM {} WHERE {}").format(sql.SQL(there.place), _where(there, key))
-            )
+        if not self._count(self._client.live.execute(query).rowcount, view, key):
+            return
+        # Those of a diverged row have another parent on the twin, which does not take them along.
+        for name, one in ((view.table.name, key), *children):
+            if (name, one) not in self._diverged():
+                there = self._world.before[name]
+                self._client.twin.execute(
+                    sql.SQL("DELETE FROM {} WHERE {}").format(sql.SQL(there.place), _where(there, one))
+                )
 
     def _give_key(self, view: View, key: Key, new: Key) -> None:
         names = dict(zip((view.names[column] for column in view.table.key), new, strict=True))
