@@ -138,6 +138,13 @@ def holds(server: RealServer, directory: Path, seeds: Sequence[int]) -> Told:
 
 
 @pytest.mark.slow
+@pytest.mark.proves(
+    claim="B (log and states) and D: no cell differs from a twin without the migration, unless it is told",
+    on="generated worlds, 55 kinds of migrations, two interleaved sessions; one machine, loopback",
+    rights="superuser",
+    versions="16, 18",
+    size="32 seeds, 12 tables each; thousands with --soak",
+)
 def test_no_cell_differs_without_being_told(logical: RealServer, tmp_path: Path):
     told = holds(logical, tmp_path, ORDINARY[logical.major])
     assert min(told.fates.carried, told.fates.archived, told.fates.parked, told.fates.listed) > 0

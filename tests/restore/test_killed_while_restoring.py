@@ -11,6 +11,8 @@ import pytest
 
 from tests.restore.places import ROWS, Place, count
 
+pytestmark = pytest.mark.slow
+
 
 def dies(place: Place, when: str, kind: str, key: str, *words: str) -> None:
     """The command in a process that is killed right before or after this entry of its journal."""

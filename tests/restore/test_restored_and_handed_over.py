@@ -14,7 +14,16 @@ from backout.postgres import servers
 from backout.postgres.binaries import client_for
 from tests.restore.places import BAD, ROWS, Place, checks, count
 
+pytestmark = pytest.mark.slow
 
+
+@pytest.mark.proves(
+    claim="A base backup becomes a new instance just before a migration, tested and handed over",
+    on="base backup and archived WAL, one machine, loopback",
+    rights="plain owner",
+    versions="16, 18",
+    size="some hundred rows",
+)
 def test_the_state_before_a_migration_comes_back_beside_the_production(place: Place):
     older = place.take()
     place.write(20)
@@ -95,6 +104,13 @@ def test_a_time_ends_at_a_commit_and_the_newest_state_is_everything(place16: Pla
     assert count(place16.restored("--at-backup", first), "issues") == ROWS
 
 
+@pytest.mark.proves(
+    claim="A dump becomes a durable instance of its own",
+    on="one machine, loopback",
+    rights="plain owner",
+    versions="16, 18",
+    size="some hundred rows",
+)
 def test_a_dump_becomes_a_durable_instance_of_its_own(place: Place):
     identifier = place.snapshot()
     place.made.applied("20240201000000", BAD)

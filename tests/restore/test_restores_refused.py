@@ -14,6 +14,8 @@ from backout.postgres.physical.clone import require_space
 from backout.postgres.physical.wal import segment_of
 from tests.restore.places import BAD, ROWS, Place, count
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_position_in_the_future_is_no_target(place16: Place):
     place16.take()

@@ -12,6 +12,8 @@ from backout.postgres.connect import open_session
 from backout.testing.servers import RealServer
 from tests.restore.places import ROWS, Place, checks, count
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_failed_restore_is_kept_and_its_point_not_offered_until_somebody_says_why(place16: Place):
     place16.take()
