@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import psycopg
+import pytest
 
 from backout.postgres import consistency
 from backout.postgres.connect import open_session
