@@ -81,6 +81,10 @@ def test_after_the_retention_an_owner_drops_them_with_a_reason(
     assert made.one("SELECT sum(kept_values) FROM backout_kept.manifest") == 1001  # what there was
     code, refused = drop(made, capsys, incident, *REASON, by="priya.raman")
     assert (code, refused["what"]) == (3, f"{incident} keeps nothing")
+    code, verified, _ = made.cli(capsys, "verify", incident)
+    (kept,) = [check for check in verified["verification"]["checks"] if check["name"] == "kept"]
+    assert (code, kept["state"]) == (0, "warn")
+    assert kept["detail"] == "1,001 were kept, and none is there any more: dropped since"
 
 
 def test_before_the_retention_is_over_it_has_to_be_said(

@@ -73,6 +73,9 @@ def _kept(after: After, done: Execution) -> Check:
     wrong = [table for table, recorded, present in after.kept if recorded != present]
     if wrong:
         return Check("kept", CheckState.FAIL, f"rows are missing in {', '.join(wrong)}")
+    if done.values_kept and not after.kept:
+        gone = f"{done.values_kept:,} were kept, and none is there any more: dropped since"
+        return Check("kept", CheckState.WARN, gone)
     if done.values_kept != done.values_destroyed:
         return Check("kept", CheckState.FAIL, f"{done.values_kept:,} of {done.values_destroyed:,}")
     return Check("kept", CheckState.PASS, f"{done.values_kept:,} of {done.values_destroyed:,}")
