@@ -56,6 +56,12 @@ def test_the_screen_counts_evidence_and_what_waits_for_people():
     assert "detected unknown" in postmortem_screen(begun, paths, style=Style())
 
 
+def test_it_says_how_long_kept_values_are_wanted():
+    until = replace(KNOWN, kept_until="2027-02-20T03:00:00+00:00")
+    assert "Wanted until 2027-02-20 03:00" in to_markdown(postmortem(until, journal()))
+    assert "Wanted until" not in to_markdown(postmortem(KNOWN, journal()))
+
+
 def test_every_section_of_the_runbook_is_there():
     titles = [section.title for section in postmortem(KNOWN, journal()).document.sections]
     assert titles == [

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from backout.app import keeping
 from backout.app.aftermath import went_back
 from backout.app.containment import holds
 from backout.app.desk import Desk
@@ -55,6 +56,7 @@ def known(desk: Desk, incident_id: str) -> Known:
         went_back=went_back(desk, incident.id),
         verification=_newest_verification(entries) or run.result("verification.checks", Verification),
         watch=_newest_watch(entries),
+        kept_until=kept_age.wanted_until if (kept_age := keeping.age(desk, incident.id)) else "",
         contained=tuple(job.name for job in holds(desk, incident.id)),
         notices=sum(e.kind is EntryKind.NOTICE for e in entries),
         resolved=any(e.key.endswith("communication.resolution") for e in entries),

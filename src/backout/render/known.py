@@ -44,6 +44,8 @@ class Known:
     """Traffic left the restored instance again: the migration is live."""
     verification: Verification | None = None
     watch: Watch | None = None
+    kept_until: str = ""
+    """RFC 3339: how long the policy wants the kept values; empty when none is kept any more."""
     contained: tuple[str, ...] = ()
     """Jobs that are stopped until released."""
     notices: int = 0

@@ -321,7 +321,10 @@ def _kept(known: Known) -> Section:
     )
     about = f"As of the end of the run; today's figures: backout kept list {known.incident.id}"
     table = Table(("Column", "Values", "Key", "Kept in"), rows, right=(1,), code=(3,))
-    return Section("What is still kept", (table, Paragraph(about)))
+    until = f"Wanted until {words.when(known.kept_until)}; nothing drops them by itself, before or after."
+    return Section(
+        "What is still kept", (table, Paragraph(f"{about}. {until}" if known.kept_until else about))
+    )
 
 
 def _actions(proposed: Sequence[actions.Action]) -> Section:
