@@ -6,9 +6,10 @@ import hashlib
 import os
 from pathlib import Path
 
-from backout.errors import ConfigurationError
+from backout.errors import ConfigurationError, Stopped
 from backout.model.check import Check, CheckState
 from backout.model.cutover import Warrant
+from backout.postgres import dead_man
 
 
 def prepare(final: Path, content: bytes, token: str) -> Warrant:
@@ -30,6 +31,17 @@ def prepare(final: Path, content: bytes, token: str) -> Warrant:
         str(prepared.with_name(f"{prepared.name}.withdrawn")),
         hashlib.sha256(content).hexdigest(),
     )
+
+
+def spend(warrant: Warrant, where: str) -> None:
+    """Switch: rename the prepared file into place. Raises `Stopped` when the permission was withdrawn."""
+    if not dead_man.spend({"prepared": warrant.prepared, "final": warrant.final}):
+        raise Stopped(
+            "the permission to switch was withdrawn",
+            where=where,
+            intact="traffic; nothing was switched",
+            next="backout status",
+        )
 
 
 def clear(final: Path) -> None:

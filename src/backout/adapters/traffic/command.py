@@ -12,11 +12,10 @@ from pathlib import Path
 
 from backout.adapters.traffic import beside, options, restarted
 from backout.adapters.traffic.restarted import Commands, Restarted
-from backout.errors import ConfigurationError, NeighbourUnreachable, Stopped
+from backout.errors import ConfigurationError, NeighbourUnreachable
 from backout.model.check import Check, CheckState
 from backout.model.cutover import Price, Warrant
 from backout.ports.traffic import Address, Traffic
-from backout.postgres.dead_man import spend
 
 _SECONDS = 60.0
 
@@ -68,13 +67,7 @@ class DsnCommand(Restarted):
         return beside.prepare(self._file, f"{new} {token}\n".encode(), token)
 
     def switch(self, warrant: Warrant, seconds: float) -> None:
-        if not spend({"prepared": warrant.prepared, "final": warrant.final}):
-            raise Stopped(
-                "the permission to switch was withdrawn",
-                intact="traffic; nothing was switched",
-                where=f"the command {self._write[0]}",
-                next="backout status",
-            )
+        beside.spend(warrant, f"the command {self._write[0]}")
 
     def release(self, seconds: float) -> None:
         """Written here and not in the hold: only the command knows how long it takes, and said again after a

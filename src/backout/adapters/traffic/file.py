@@ -10,11 +10,9 @@ from pathlib import Path
 
 from backout.adapters.traffic import beside, options, restarted
 from backout.adapters.traffic.restarted import Commands, Restarted
-from backout.errors import Stopped
 from backout.model.check import Check
 from backout.model.cutover import Price, Warrant
 from backout.ports.traffic import Address, Traffic
-from backout.postgres.dead_man import spend
 
 
 def from_settings(given: Mapping[str, object]) -> Traffic:
@@ -46,13 +44,7 @@ class DsnFile(Restarted):
         return beside.prepare(self._file, text.replace(url, restarted.led_to(url, new)).encode(), token)
 
     def switch(self, warrant: Warrant, seconds: float) -> None:
-        if not spend({"prepared": warrant.prepared, "final": warrant.final}):
-            raise Stopped(
-                "the permission to switch was withdrawn",
-                intact="traffic; nothing was switched",
-                where=str(self._file),
-                next="backout doctor",
-            )
+        beside.spend(warrant, str(self._file))
 
     def close(self) -> None:
         beside.clear(self._file)

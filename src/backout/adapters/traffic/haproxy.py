@@ -21,7 +21,7 @@ from backout.errors import ConfigurationError, NeighbourUnreachable, Stopped
 from backout.model.check import Check, CheckState
 from backout.model.cutover import Price, Promise, Warrant
 from backout.ports.traffic import Act, Address, Hold, Led, Link, Traffic, TrafficCapabilities
-from backout.postgres.dead_man import Links, Refusal, Row, spend
+from backout.postgres.dead_man import Links, Refusal, Row
 
 _LINK = "haproxy"
 _NO_CHECKS = "not enabled"
@@ -126,13 +126,7 @@ class HAProxy:
 
     def switch(self, warrant: Warrant, seconds: float) -> None:
         host, port = haproxy_cfg.leads_to(beside.read(Path(warrant.prepared)), self._line)
-        if not spend({"prepared": warrant.prepared, "final": warrant.final}):
-            raise Stopped(
-                "the permission to switch was withdrawn",
-                intact="traffic; nothing was switched",
-                where=f"HAProxy, server {self._line}",
-                next="backout status",
-            )
+        beside.spend(warrant, f"HAProxy, server {self._line}")
         until = time.monotonic() + seconds
         self._ask(self._lead(Address(host, port, self._database)).say)
         while (self._shown()["srv_addr"], self._shown()["srv_port"]) != (_resolved(host), str(port)):

@@ -13,11 +13,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from backout.adapters.traffic import beside, options
-from backout.errors import NeighbourUnreachable, Stopped
+from backout.errors import NeighbourUnreachable
 from backout.model.check import Check, CheckState
 from backout.model.cutover import Price, Promise, Warrant
 from backout.ports.traffic import Act, Address, Hold, Led, Link, Traffic, TrafficCapabilities
-from backout.postgres.dead_man import Links, Refusal, spend
+from backout.postgres.dead_man import Links, Refusal
 from backout.postgres.routing import read_only_question, read_only_statement, routed_sessions
 
 _LINK = "routing"
@@ -110,13 +110,7 @@ class MultiHost:
         """Nothing was held."""
 
     def switch(self, warrant: Warrant, seconds: float) -> None:
-        if not spend({"prepared": warrant.prepared, "final": warrant.final}):
-            raise Stopped(
-                "the permission to switch was withdrawn",
-                intact="traffic; nothing was switched",
-                where="the host list",
-                next="backout status",
-            )
+        beside.spend(warrant, "the host list")
 
     def release(self, seconds: float) -> None:
         self._ask(read_only_statement(self._database, False), seconds)

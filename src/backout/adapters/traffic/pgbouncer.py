@@ -19,7 +19,7 @@ from backout.errors import BackoutError, NeighbourUnreachable, Stopped
 from backout.model.check import Check, CheckState
 from backout.model.cutover import Price, Promise, Warrant
 from backout.ports.traffic import Act, Address, Hold, Led, Link, Traffic, TrafficCapabilities
-from backout.postgres.dead_man import Links, Refusal, Row, Wire, spend
+from backout.postgres.dead_man import Links, Refusal, Row, Wire
 
 _LINK = "pooler"
 _NOT_PAUSED = "not paused"
@@ -153,13 +153,7 @@ class PgBouncer:
 
     def switch(self, warrant: Warrant, seconds: float) -> None:
         new = pgbouncer_ini.leads_to(beside.read(Path(warrant.prepared)), self._entry)
-        if not spend({"prepared": warrant.prepared, "final": warrant.final}):
-            raise Stopped(
-                "the permission to switch was withdrawn",
-                intact="traffic; nothing was switched",
-                where=f"PgBouncer, entry {self._entry}",
-                next="backout status",
-            )
+        beside.spend(warrant, f"PgBouncer, entry {self._entry}")
         until = time.monotonic() + seconds
         self._ask("RELOAD")
         while not self._leads_to(new):
