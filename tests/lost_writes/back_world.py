@@ -12,7 +12,7 @@ from backout.model.changes import lsn_of
 from backout.model.fates import Fate, Fates, Reason
 from backout.phases.lost_writes.following import Route
 from backout.phases.lost_writes.way_back import carry_back
-from backout.postgres import parked
+from backout.postgres import parked, whole_rows
 from backout.postgres.connect import open_session
 from backout.postgres.decoding.transactions import End
 from backout.postgres.way_back import SlotWayBack
@@ -72,11 +72,11 @@ def world(server: RealServer, directory: Path, setup: str, up: str, *, full: boo
     with server.database() as new:
         run(server, new, setup)
         with clone(server, new, up) as old, server.connect(new) as session:
-            if full:
-                _identify_fully(session)
             name = f"backout_{new}_back"
             way_back = SlotWayBack(session, None, None)
             way_back.prepare(name)
+            if not full:  # as a table that somebody held, or one with generated columns
+                whole_rows.forget(session, name)
             way_back.arm(name, 5.0)
             made = session.execute("SELECT pubname::text FROM pg_publication ORDER BY 1").fetchall()
             publications = tuple(row[0] for row in made)
@@ -87,13 +87,3 @@ def world(server: RealServer, directory: Path, setup: str, up: str, *, full: boo
                 yield World(server, new, old, road)
             finally:
                 way_back.drop(name)
-
-
-def _identify_fully(session) -> None:
-    """From PostgreSQL 18 on, a full identity with a generated column makes the application's updates fail."""
-    tables = session.execute(
-        """SELECT oid::regclass::text FROM pg_class c WHERE relkind IN ('r', 'p') AND relnamespace = 2200
-           AND NOT EXISTS (SELECT 1 FROM pg_attribute WHERE attrelid = c.oid AND attgenerated <> '')"""
-    ).fetchall()
-    for (table,) in tables:
-        session.execute(f"ALTER TABLE {table} REPLICA IDENTITY FULL".encode())

@@ -134,7 +134,7 @@ def _of_table(schema: Schema, table: Table) -> Iterator[tuple[str, Facts]]:
             owner=table.owner,
             privileges=table.privileges,
             comment=table.comment,
-            replica_identity=table.replica_identity,
+            replica_identity="d" if table.identity_lent else table.replica_identity,
             row_security=_yes(table.row_security),
             force_row_security=_yes(table.force_row_security),
             options=table.options,

@@ -34,25 +34,24 @@ def _privileges(acl: str, kind: str, owner: str) -> str:
     )
 
 
-# A way back of ours has lent some tables FULL; that is no part of the application's schema.
-_IDENTITY = (
-    "CASE WHEN EXISTS (SELECT 1 FROM pg_publication p JOIN pg_description d ON d.objoid = p.oid"
+# A way back of ours has lent this table FULL; that is no part of the application's schema.
+_LENT = (
+    "EXISTS (SELECT 1 FROM pg_publication p JOIN pg_description d ON d.objoid = p.oid"
     " AND d.classoid = 'pg_publication'::regclass"
     f" WHERE starts_with(d.description, '{FULL_NOTE}') AND c.oid::text ="
     f" ANY(string_to_array(substr(d.description, {len(FULL_NOTE) + 1}), ',')))"
-    " THEN 'd' ELSE c.relreplident::text END"
 )
 
 RELATIONS = f"""
 SELECT c.oid::bigint, n.nspname, c.relname, c.relkind::text, c.relpersistence::text,
        pg_get_userbyid(c.relowner), {_privileges("c.relacl", "r", "c.relowner")},
-       {_comment("pg_class", "c")}, {_IDENTITY}, c.relrowsecurity, c.relforcerowsecurity,
+       {_comment("pg_class", "c")}, c.relreplident::text, c.relrowsecurity, c.relforcerowsecurity,
        coalesce((SELECT string_agg(o, ', ' ORDER BY o) FROM unnest(c.reloptions) o), ''),
        coalesce((SELECT array_agg(i.inhparent::bigint ORDER BY i.inhseqno)
                  FROM pg_inherits i WHERE i.inhrelid = c.oid), '{{}}'),
        c.relispartition, coalesce(pg_get_expr(c.relpartbound, c.oid), ''),
        CASE WHEN c.relkind = 'p' THEN pg_get_partkeydef(c.oid) ELSE '' END,
-       CASE WHEN c.relkind IN ('v', 'm') THEN pg_get_viewdef(c.oid) ELSE '' END
+       CASE WHEN c.relkind IN ('v', 'm') THEN pg_get_viewdef(c.oid) ELSE '' END, {_LENT}
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p', 'f', 'v', 'm') AND {_USER_SCHEMA} AND {_not_of_extension("pg_class", "c")}
 ORDER BY n.nspname, c.relname

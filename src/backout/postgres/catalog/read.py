@@ -132,7 +132,7 @@ def _table(
     indexes: dict[int, list[Index]],
 ) -> Table:
     oid, schema, name, kind, persistence, owner, privileges, comment, identity, *rest = row
-    security, forced, options, parents, is_partition, bound, partition_key, definition = rest
+    security, forced, options, parents, is_partition, bound, partition_key, definition, lent = rest
     return Table(
         oid=_int(oid),
         schema=str(schema),
@@ -143,6 +143,7 @@ def _table(
         privileges=str(privileges),
         comment=str(comment),
         replica_identity=str(identity),
+        identity_lent=bool(lent),
         row_security=bool(security),
         force_row_security=bool(forced),
         options=str(options),

@@ -83,6 +83,8 @@ class Table:
     privileges: str
     comment: str
     replica_identity: str
+    identity_lent: bool
+    """A way back of ours has set FULL in place of the default, for as long as it is armed."""
     row_security: bool
     force_row_security: bool
     options: str
