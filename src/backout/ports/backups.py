@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -38,6 +38,8 @@ class Capabilities:
     """Whether `take` works here."""
     archives: bool = False
     """Whether `archive_now` works here: the tool itself may have the newest WAL archived."""
+    summaries: bool = False
+    """Whether `take` copies only what changed where the server summarizes its WAL (17 and newer)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +58,14 @@ class Backup:
     taken_at: str
     """RFC 3339 in UTC, the end of the backup."""
     size_bytes: int
+    """Of the restored cluster; an incremental one takes less where it lies."""
     checks: tuple[Check, ...] = ()
     """How it was looked at, in words for people."""
     wal_segment_bytes: int = 16 << 20
+    needs: tuple[str, ...] = ()
+    """Ids of the backups without which it cannot be restored, the full one first; empty = it is full."""
+    stored_bytes: int = 0
+    """What it takes where it lies, without those that it needs; 0 = its tool does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +148,10 @@ class Twin:
     after: Instance
 
 
+def _nobody(text: str) -> None:
+    """Nobody listens to the progress."""
+
+
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """What an adapter is given besides its options."""
@@ -155,6 +166,8 @@ class Surroundings:
     """Bytes that have to stay free on the disk of `instances` (a production shares it)."""
     lease_seconds: float = 24 * 3600.0
     """How long an instance is kept for whoever made it."""
+    tell: Callable[[str], None] = field(default=_nobody, repr=False, compare=False)
+    """Takes one line of progress for people; may be called from another thread."""
 
 
 class WalSource(Protocol):
@@ -216,6 +229,16 @@ class Backups(Protocol):
 
     def take(self, label: str) -> Backup:
         """Take a base backup now and look at it; `label` goes wherever the tool can keep one."""
+        ...
+
+    def tidy(self) -> tuple[str, ...]:
+        """Remove what a killed `take` left behind, where that is ours to do, and say what; only while nobody
+        else takes."""
+        ...
+
+    def expire(self) -> tuple[str, ...]:
+        """Remove the backups that the configured retention no longer keeps, and say which: never one that a
+        kept one needs. A tool with a retention of its own removes nothing here."""
         ...
 
     def restore_new(self, target: RecoveryTarget, name: str) -> Instance:

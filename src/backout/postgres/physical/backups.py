@@ -21,6 +21,7 @@ from backout.ports.backups import (
 )
 from backout.postgres import servers
 from backout.postgres.physical import serving
+from backout.postgres.physical.blocks import shares_blocks_within
 from backout.postgres.physical.choose import choose, last_byte, needed
 from backout.postgres.physical.clone import clone, give_tree, require_space
 from backout.postgres.physical.control import Control, read_control
@@ -90,7 +91,20 @@ class PhysicalBackups(ABC):
             frozenset({TargetKind.NAME, TargetKind.LSN, TargetKind.XID}),
             *("record", True, True, True, True),
             archives=self.archives,
+            summaries=self._summaries(),
         )
+
+    def _summaries(self) -> bool:
+        """Whether `take` copies only what changed where the server summarizes its WAL."""
+        return False
+
+    def tidy(self) -> tuple[str, ...]:
+        """Nothing: a tool of its own clears up after itself."""
+        return ()
+
+    def expire(self) -> tuple[str, ...]:
+        """Nothing: a tool of its own has a retention of its own."""
+        return ()
 
     def instances(self) -> tuple[Instance, ...]:
         """Those that were made whole and still are there, running or not."""
@@ -140,11 +154,18 @@ class PhysicalBackups(ABC):
         backup = choose(self.list(), before)
         self._require_wal(backup, after)
         try:
-            return self._make_twin(self._prepare(first, backup, before, copies=2), before, after, second)
+            return self._make_twin(
+                self._prepare(first, backup, before, copies=self._copies_of_twin()), before, after, second
+            )
         except BaseException:
             self.destroy(first)
             self.destroy(second)
             raise
+
+    def _copies_of_twin(self) -> int:
+        """How often the disk has to hold the cluster: the second side shares the blocks of the first where
+        the file system can."""
+        return 1 if shares_blocks_within(self._surroundings.instances) else 2
 
     def _make_twin(self, first: _Filled, before: TwinBefore, after: TwinAfter, name: str) -> Twin:
         self._aim(first, before)
@@ -152,7 +173,7 @@ class PhysicalBackups(ABC):
         self.destroy(name)
         record = self._instances.announce(name, first.backup, first.record.role)
         second = _Filled(name, record, first.backup, first.control, first.wal)
-        how = clone(first.data, second.data)
+        how = clone(first.data, second.data, self._surroundings.tell)
         isolate(second.data, name, first.control, set_aside=False)
         return Twin(self._open(first, before), self._open(second, after, how))
 

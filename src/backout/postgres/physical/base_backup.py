@@ -1,11 +1,12 @@
-"""Take a base backup with pg_basebackup into a directory of ours; whole or not there."""
+"""Take a base backup with pg_basebackup into a directory of ours, incremental where it can be."""
 
 from __future__ import annotations
 
 import json
 import re
 import shutil
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,11 +16,15 @@ from backout.model.recovery import Lsn
 from backout.ports.backups import Backup
 from backout.postgres import servers
 from backout.postgres.binaries import Binaries, for_major
-from backout.postgres.client import connection_environment, run_client
-from backout.postgres.connect import open_session, place
+from backout.postgres.client import Ended, connection_environment, run_client
+from backout.postgres.connect import Session, identify, open_session, place
 from backout.postgres.manifest import sync_directory
+from backout.postgres.physical.chain import Source, missing, usable, why_full
 from backout.postgres.physical.clone import give_tree, require_space
+from backout.postgres.physical.combine import whole_bytes
 from backout.postgres.physical.control import major_of, read_control
+from backout.postgres.physical.growing import bytes_in, telling
+from backout.postgres.physical.verify import NAME as MANIFEST
 from backout.postgres.physical.verify import read_manifest, verify_backup
 from backout.records import codec
 
@@ -27,6 +32,9 @@ KIND = "base_backup"
 DATA = "data"
 RECORD = "backup.json"
 _APPLICATION = "backout/base_backup/0"
+_PARTIAL = ".part"
+# The server's own no to this kind of backup; whatever else went wrong would stop a full one as well.
+_REFUSED = re.compile(r"could not (initiate base backup|upload manifest)")
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")
 
 
@@ -36,48 +44,98 @@ class Taken:
 
     backup: Backup
     superuser: str
+    seconds: float = 0.0
+    """How long pg_basebackup took; 0 = it was not measured."""
+    why_full: str = ""
+    """Why it is not incremental; empty for one that is."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """One base backup that is to be taken."""
+
+    dsn: str
+    store: Path
+    label: str
+    binaries: Binaries
+    tell: Callable[[str], None]
+    watch: Callable[[], None]
+
+    @property
+    def data(self) -> Path:
+        return self.store / f"{self.label}{_PARTIAL}" / DATA
 
 
 def take(
-    dsn: str, store: Path, label: str, *, reserve_bytes: int = 0, watch: Callable[[], None] = lambda: None
+    dsn: str,
+    store: Path,
+    label: str,
+    *,
+    reserve_bytes: int = 0,
+    incrementals: int = 0,
+    tell: Callable[[str], None] = lambda _: None,
+    watch: Callable[[], None] = lambda: None,
 ) -> Taken:
     """Take one, read it back against its manifest, and put it into `store/label`; the record is written last.
 
-    A whole one of this label is returned as it is. Raises `Refused` for a source that has tablespaces or a
-    backup that differs from its manifest, `Stopped` when the disk does not take it.
+    It is incremental on the newest one where the server can and at most `incrementals` follow a full one;
+    `tell` hears which kind it is and why. A whole one of this label is returned as it is. Raises `Refused`
+    for a source that has tablespaces or a backup that differs from its manifest, `Stopped` when the disk
+    does not take it.
     """
-    if not _LABEL.match(label) or label.endswith(".part"):
+    _require_label(label)
+    if (store / label / RECORD).exists():
+        return read(store / label)
+    source = _look_at_source(dsn)
+    require_space(store, source.size_bytes, reserve_bytes)
+    tidy(store)
+    binaries = servers.reachable(for_major(source.major))
+    order = _Order(dsn, store, label, binaries, tell, watch)
+    order.data.parent.mkdir(parents=True)
+    try:
+        taken = _take(order, source, incrementals)
+        (order.data.parent / RECORD).write_text(json.dumps(codec.plain(taken), indent=1, sort_keys=True))
+        order.data.parent.rename(store / label)
+    except BaseException:
+        shutil.rmtree(order.data.parent, ignore_errors=True)
+        raise
+    sync_directory(store)
+    return taken
+
+
+def _require_label(label: str) -> None:
+    if not _LABEL.match(label) or label.endswith(_PARTIAL):
         raise ConfigurationError(
             f"{label!r} is no label of a backup: use letters, digits, dot, - and _",
             where="the command line",
             intact="everything; no backup was taken",
             next="backout backup take",
         )
-    if (store / label / RECORD).exists():
-        return read(store / label)
-    superuser, major, size = _look_at_source(dsn)
-    require_space(store, size, reserve_bytes)
-    partial = store / f"{label}.part"
-    for left in store.glob(
-        "*.part"
-    ):  # of one that was killed; the caller sees to it that nobody else is at it
-        shutil.rmtree(left, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        binaries = servers.reachable(for_major(major))
-        _copy(dsn, binaries, label, partial / DATA, watch)
-        taken = Taken(_describe(binaries, label, partial / DATA), superuser)
-        (partial / RECORD).write_text(json.dumps(codec.plain(taken), indent=1, sort_keys=True))
-        partial.rename(store / label)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    sync_directory(store)
-    return taken
 
 
-def _look_at_source(dsn: str) -> tuple[str, int, int]:
-    """Name of the bootstrap superuser, major version, bytes of all databases."""
+def tidy(store: Path) -> tuple[str, ...]:
+    """Remove what a killed command left half made; the caller sees to it that nobody else is at it.
+
+    Renamed before: a pg_basebackup that outlived its command finds no directory to write to, and ends.
+    """
+    found = tuple(store.glob(f"*{_PARTIAL}"))
+    for left in found:
+        goes = left.with_name(f"{left.name.removesuffix(_PARTIAL)}.gone{_PARTIAL}")
+        shutil.rmtree(goes, ignore_errors=True)
+        left.rename(goes)
+        shutil.rmtree(goes, ignore_errors=True)
+    return tuple(left.name for left in found)
+
+
+def remove(store: Path, identifier: str) -> None:
+    """Remove a whole base backup; killed in the middle, it is one that `tidy` removes."""
+    left = store / f"{identifier}{_PARTIAL}"
+    (store / identifier).rename(left)
+    shutil.rmtree(left, ignore_errors=True)
+
+
+def _look_at_source(dsn: str) -> Source:
+    """Raises `Refused` for a source that a plain copy does not stand for."""
     with open_session(dsn, _APPLICATION) as session:
         row = session.execute(
             """SELECT (SELECT rolname FROM pg_catalog.pg_roles WHERE oid = 10),
@@ -87,6 +145,7 @@ def _look_at_source(dsn: str) -> tuple[str, int, int]:
                       (SELECT pg_catalog.string_agg(spcname, ', ') FROM pg_catalog.pg_tablespace
                        WHERE spcname NOT IN ('pg_default', 'pg_global'))"""
         ).fetchone()
+        line, summarized = identify(session).target, summarizes(session)
     assert row is not None
     if row[3]:
         raise Refused(
@@ -95,27 +154,89 @@ def _look_at_source(dsn: str) -> tuple[str, int, int]:
             intact="everything; no backup was begun",
             next="use pgBackRest for this cluster, it can map them",
         )
-    return row[0], row[1], row[2]
+    return Source(row[0], row[1], row[2], line.system_identifier, line.timeline, summarized is True)
 
 
-def _copy(dsn: str, binaries: Binaries, label: str, data: Path, watch: Callable[[], None]) -> None:
-    """pg_basebackup, the connection in its environment; it removes its directory when it fails."""
-    arguments = [binaries.program("pg_basebackup"), "--no-password", f"--pgdata={data}", "--format=plain"]
-    arguments += ["--wal-method=stream", "--checkpoint=fast", "--manifest-checksums=SHA256"]
-    arguments.append(f"--label={label}")
-    with connection_environment(dsn, _APPLICATION, {}) as environment:
-        ended = run_client(arguments, environment, watch=watch)
+def summarizes(session: Session) -> bool | None:
+    """Whether the server keeps which blocks its WAL changed; None = it cannot (16 and older)."""
+    row = session.execute("SELECT pg_catalog.current_setting('summarize_wal', true)").fetchone()
+    assert row is not None
+    return None if row[0] is None else row[0] == "on"
+
+
+def _take(order: _Order, source: Source, incrementals: int) -> Taken:
+    there = read_all(order.store)
+    newest = there[-1].backup if there else None
+    why = why_full(source, newest, incrementals) or _why_no_manifest(order.store, newest)
+    began, prior = time.monotonic(), None
+    if newest is not None and not why:
+        prior, why = newest, _add_to(order, newest)
+    if why:
+        prior, began = None, time.monotonic()
+        _copy_all(order, source, _full_rate(there), why)
+    seconds = time.monotonic() - began
+    give_tree(order.data)
+    return Taken(_describe(order.binaries, order.label, order.data, prior), source.superuser, seconds, why)
+
+
+def _why_no_manifest(store: Path, newest: Backup | None) -> str:
+    """An incremental one is made against the manifest of the one before."""
+    try:
+        if newest is not None:
+            read_manifest(store / newest.id / DATA)
+    except Refused as error:
+        return error.what
+    return ""
+
+
+def _full_rate(there: Sequence[Taken]) -> float:
+    """Bytes a second of the newest full one that was measured; 0 = none was."""
+    measured = [one for one in there if one.seconds and not one.backup.needs]
+    return measured[-1].backup.size_bytes / measured[-1].seconds if measured else 0.0
+
+
+def _add_to(order: _Order, newest: Backup) -> str:
+    """Copy only what changed since the newest one; why the server refuses that, empty when it did it."""
+    order.tell(f"an incremental backup: only what changed since {newest.id}")
+    manifest = order.store / newest.id / DATA / MANIFEST
+    ended = _copy(order, 0, f"--incremental={manifest}")
+    if ended.exit_code == 0:
+        return ""
+    if not _REFUSED.search(ended.message):
+        raise _failed(order, ended)
+    return f"the server refuses an incremental one ({ended.message})"
+
+
+def _copy_all(order: _Order, source: Source, rate: float, why: str) -> None:
+    eta = f", about {source.size_bytes / rate:.0f} s at the rate of the last one" if rate else ""
+    order.tell(f"a full backup of {source.size_bytes / 1e9:.2f} GB{eta}: {why}")
+    ended = _copy(order, source.size_bytes)
     if ended.exit_code != 0:
-        raise Stopped(
-            f"pg_basebackup {ended.died}: {ended.message}",
-            where=place(dsn),
-            intact="the source; nothing was kept of this backup",
-            next="mend that (the role needs REPLICATION and a line in pg_hba.conf), then the same again",
-        )
-    give_tree(data)
+        raise _failed(order, ended)
 
 
-def _describe(binaries: Binaries, label: str, data: Path) -> Backup:
+def _copy(order: _Order, whole: int, *more: str) -> Ended:
+    """pg_basebackup, the connection in its environment; it removes its directory when it fails."""
+    arguments = [order.binaries.program("pg_basebackup"), "--no-password", f"--pgdata={order.data}"]
+    arguments += ["--format=plain", "--wal-method=stream", "--checkpoint=fast"]
+    arguments += ["--manifest-checksums=SHA256", f"--label={order.label}", *more]
+    with (
+        connection_environment(order.dsn, _APPLICATION, {}) as environment,
+        telling(lambda: order.data, whole, order.tell),
+    ):
+        return run_client(arguments, environment, watch=order.watch)
+
+
+def _failed(order: _Order, ended: Ended) -> Stopped:
+    return Stopped(
+        f"pg_basebackup {ended.died}: {ended.message}",
+        where=place(order.dsn),
+        intact="the source; nothing was kept of this backup",
+        next="mend that (the role needs REPLICATION and a line in pg_hba.conf), then the same again",
+    )
+
+
+def _describe(binaries: Binaries, label: str, data: Path, prior: Backup | None) -> Backup:
     """Everything from the files themselves, not from what the source said meanwhile."""
     check = verify_backup(binaries, data)
     ranges = read_manifest(data)["WAL-Ranges"]
@@ -129,9 +250,11 @@ def _describe(binaries: Binaries, label: str, data: Path) -> Backup:
         start=Lsn.parse(ranges[0]["Start-LSN"]),
         stop=Lsn.parse(ranges[-1]["End-LSN"]),
         taken_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        size_bytes=sum(path.stat().st_size for path in data.rglob("*") if path.is_file()),
+        size_bytes=whole_bytes(data),
         checks=(check,),
         wal_segment_bytes=control.segment_bytes,
+        needs=() if prior is None else (*prior.needs, prior.id),
+        stored_bytes=bytes_in(data),
     )
 
 
@@ -149,6 +272,19 @@ def read(directory: Path) -> Taken:
 
 
 def read_all(store: Path) -> tuple[Taken, ...]:
-    """Every whole base backup in a store, oldest first; what was never finished is not seen."""
-    found = (read(path.parent) for path in store.glob(f"*/{RECORD}") if path.parent.suffix != ".part")
+    """Every base backup in a store that can be restored, oldest first: what was never finished is not seen,
+    nor an incremental one without those that it needs."""
+    found = _read_records(store)
+    whole = usable(taken.backup for taken in found)
+    return tuple(taken for taken in found if taken.backup in whole)
+
+
+def read_broken(store: Path) -> tuple[Backup, ...]:
+    """The incremental ones in a store that cannot be restored any more: one that they need is not there."""
+    there = tuple(taken.backup for taken in _read_records(store))
+    return tuple(backup for backup in there if missing(backup, there))
+
+
+def _read_records(store: Path) -> tuple[Taken, ...]:
+    found = (read(path.parent) for path in store.glob(f"*/{RECORD}") if path.parent.suffix != _PARTIAL)
     return tuple(sorted(found, key=lambda taken: taken.backup.stop))

@@ -6,19 +6,28 @@ import os
 import pwd
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 from backout.errors import Stopped
 from backout.postgres import servers
+from backout.postgres.physical.blocks import shares_blocks
+
+_WORDS = {
+    "always": "cloning the data directory: the file system shares its blocks (reflink)",
+    "never": "copying the data directory byte by byte: the file system shares no blocks here",
+}
 
 
-def clone(source: Path, goal: Path) -> str:
-    """Copy a directory with owners, modes and links; returns `reflink` or `copy`.
+def clone(source: Path, goal: Path, tell: Callable[[str], None] = lambda _: None) -> str:
+    """Copy a data directory with owners, modes and links; returns `reflink` or `copy`, and tells before it.
 
-    Never `--reflink=auto`: it copies in silence where blocks cannot be shared. Raises `Stopped` when the disk
-    does not take it; nothing is left of the copy then.
+    Whether blocks can be shared is tried on one small file of it. Never `--reflink=auto`: it copies in
+    silence where they cannot. Raises `Stopped` when the disk does not take it; nothing is left then.
     """
-    for how in ("always", "never"):
+    shares = shares_blocks(source / "PG_VERSION", goal.parent)
+    for how in ("always", "never") if shares else ("never",):
+        tell(_WORDS[how])
         done = subprocess.run(  # noqa: S603 - a program of the system, no shell
             ["cp", "-a", f"--reflink={how}", str(source), str(goal)],  # noqa: S607
             capture_output=True,

@@ -14,8 +14,8 @@ EVERY_SECONDS = 10.0
 
 @contextmanager
 def telling(find: Callable[[], Path | None], whole: int, tell: Callable[[str], None]) -> Iterator[None]:
-    """While the block runs, tell every ten seconds how many bytes of `whole` lie in the directory that `find`
-    gives; None = there is none yet."""
+    """While the block runs, tell every ten seconds how many bytes of `whole` (0 = nobody knows) lie in the
+    directory that `find` gives; None = there is none yet."""
     over = threading.Event()
     begun = time.monotonic()
 
@@ -34,7 +34,9 @@ def telling(find: Callable[[], Path | None], whole: int, tell: Callable[[str], N
 
 
 def progress(done: int, whole: int, seconds: float) -> str:
-    """`1.2 of 3.4 GB after 20 s`, with what is left at this rate."""
+    """`1.2 of 3.4 GB after 20 s`, with what is left at this rate; `1.2 GB after 20 s` of an unknown whole."""
+    if not whole:
+        return f"{done / 1e9:.2f} GB after {seconds:.0f} s"
     left = seconds * (whole - done) / done if 0 < done < whole else 0.0
     told = f"{done / 1e9:.2f} of {whole / 1e9:.2f} GB after {seconds:.0f} s"
     return f"{told}, about {left:.0f} s left" if left else told
