@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +27,8 @@ class Application:
     def __init__(self, config: Path | None = None, state: Path | None = None) -> None:
         self._config = config
         self.state = state or settings.state_directory()
+        self.tell: Callable[[str], None] = lambda _: None
+        """Takes the progress of adapters that work for long; the desk of a command says where it goes."""
 
     @cached_property
     def config_path(self) -> Path:

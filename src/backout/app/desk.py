@@ -28,6 +28,7 @@ class Desk:
         self.app = application
         self.actor = actor
         self.teller = teller
+        application.tell = teller.progress
         self._stop = False
 
     def ask_to_stop(self) -> None:

@@ -24,6 +24,7 @@ from backout.phases.readiness.facts import PeopleFacts, Room, ServerFacts
 from backout.phases.readiness.gather import asker, encryption, history_facts, server_facts
 from backout.phases.readiness.grants import schema_sql, script
 from backout.phases.snapshot.decide import wants_radius
+from backout.ports.backups import Backups
 from backout.ports.servers import SourceFacts
 from backout.ports.world import Session, World
 from backout.postgres import fitting
@@ -33,6 +34,7 @@ from backout.postgres.capabilities import ask_rights, may_stream
 from backout.postgres.connect import identify, open_session
 from backout.postgres.dump_preflight import preflight
 from backout.postgres.physical.archiving import may_switch_wal
+from backout.postgres.physical.base_backup import summarizes
 from backout.postgres.pooling import find_pooler, through_pooler
 from backout.postgres.source_facts import read_source_facts
 from backout.render.screens.doctor import following
@@ -224,7 +226,15 @@ def _backups(world: World, seen: ServerFacts) -> tuple[Check, ...]:
     with world.databases.snapshot(_SESSION) as session:
         may = world.backups.capabilities().archives or may_switch_wal(session)
         newest = standing.newest_wal_check(seen.archive, str(session.info.user), may=may)
-    return standing.gathered("backups", (*world.backups.checks(), newest))
+        summaries = _summaries(world.backups, session)
+    return standing.gathered("backups", (*world.backups.checks(), newest, *summaries))
+
+
+def _summaries(backups: Backups, session: Session) -> tuple[Check, ...]:
+    """Whether a backup copies only what changed; nothing where the tool or the server has no such thing."""
+    if not backups.capabilities().summaries or (on := summarizes(session)) is None:
+        return ()
+    return (standing.summaries_check(read_source_facts(session).size_bytes, on=on),)
 
 
 def _existing(path: Path) -> Path:

@@ -37,6 +37,7 @@ DOCUMENTS: Mapping[str, type] = {
     "parked resolve": results.ParkedDone,
     "backup take": backups.BackupList,
     "backup list": backups.BackupList,
+    "backup prove": backups.BackupProof,
     "restore": results.RestoreAnswer,
     "snapshot take": results.SnapshotAnswer,
     "snapshot prove": results.SnapshotAnswer,

@@ -154,6 +154,7 @@ def backups(application: Application, name: str, dsn: str = "") -> Backups | Non
         application.config_path.parent,
         dsn,
         reserve_bytes=0,
+        tell=application.tell,
     )
     return plugins.backups(chosen.tool, chosen.model_extra or {}, surroundings)
 

@@ -1,8 +1,8 @@
-"""`backout backup`: base backups of the target's cluster, to restore both sides of a migration from."""
+"""`backout backup`: take, list and prove base backups, to restore both sides of a migration from."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -32,6 +32,35 @@ def take(
     desk = at_desk(config, by)
     with stop_on_interrupt(desk.ask_to_stop):
         _done(take_one(desk, target), as_json)
+
+
+@verbs.command()
+def prove(
+    identifier: Annotated[
+        str | None, typer.Argument(metavar="ID", help="Which one; default: the newest.")
+    ] = None,
+    target: TargetOption = None,
+    by: ActorOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Restore a base backup to a new instance, read every row of it, and remove the instance again.
+
+    An incremental one is combined with all that it needs. Exit 0 when it holds, 1 when a check failed.
+    """
+    from backout.app.backups import prove as prove_one
+    from backout.model.check import all_good
+    from backout.render.screens import backup_proof_screen
+
+    desk = at_desk(config, by)
+    with stop_on_interrupt(desk.ask_to_stop):
+        answer = prove_one(desk, target, identifier)
+    emit(
+        answer,
+        lambda style: backup_proof_screen(answer, style=style),
+        as_json=as_json,
+        exit_code=0 if all_good(answer.checks) else 1,
+    )
 
 
 @verbs.command("list")

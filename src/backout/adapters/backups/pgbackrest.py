@@ -119,6 +119,8 @@ def _backup(told: Mapping[str, Any], systems: Mapping[int, Mapping[str, Any]]) -
         taken_at=datetime.fromtimestamp(told["timestamp"]["stop"], UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         size_bytes=told["info"]["size"],
         checks=(Check("backup", CheckState.PASS, detail),),
+        needs=tuple(told.get("reference") or ()),
+        stored_bytes=told["info"].get("repository", {}).get("delta") or 0,
     )
 
 

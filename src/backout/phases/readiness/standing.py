@@ -56,6 +56,17 @@ def newest_wal_check(archive: Archive, role: str, *, may: bool) -> Check:
     return Check(name, CheckState.FAIL, f"a migration may be archived hours later: {told}", mend)
 
 
+def summaries_check(size_bytes: int, *, on: bool) -> Check:
+    """Whether `backup take` can copy only what changed; `size_bytes` is what it copies otherwise."""
+    name = "incremental"
+    if on:
+        return Check(name, CheckState.PASS, "the server knows what changed: backups are incremental")
+    whole = f"copies all {words.size(size_bytes)} or more each time"
+    detail = f"summarize_wal is off: `backup take` {whole}, with it only what changed since the one before"
+    mend = "ALTER SYSTEM SET summarize_wal = on; SELECT pg_reload_conf();"
+    return Check(name, CheckState.WARN, detail, mend)
+
+
 def command_check(target: str) -> Check:
     """Said every time, so that nobody takes a readable configuration for a proved command."""
     detail = "whether the tool's command reverts what it should is proved on a copy only"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from backout.render.screens.approve import screen as approve_screen
 from backout.render.screens.approved import screen as approved_screen
+from backout.render.screens.backups import proof_screen as backup_proof_screen
 from backout.render.screens.backups import screen as backups_screen
 from backout.render.screens.capabilities import screen as capabilities_screen
 from backout.render.screens.contain import screen as contain_screen
@@ -48,6 +49,7 @@ from backout.render.screens.way_back import used as went_back_screen
 __all__ = [
     "approve_screen",
     "approved_screen",
+    "backup_proof_screen",
     "backups_screen",
     "capabilities_screen",
     "contain_screen",
