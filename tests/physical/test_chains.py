@@ -8,7 +8,7 @@ import pytest
 
 from backout.model.recovery import Lsn
 from backout.ports.backups import Backup
-from backout.postgres.physical.chain import Source, missing, removable, usable, why_full
+from backout.postgres.physical.chain import Source, missing, newest_for, removable, usable, why_full
 
 SERVER = Source("postgres", 18, 1 << 30, "7", 1, summarizes=True)
 
@@ -42,6 +42,15 @@ def test_everything_is_copied_and_the_reason_is_told(
     server: Source, newest: Backup | None, limit: int, why: str
 ):
     assert why in why_full(server, newest, limit)
+
+
+def test_the_newest_of_this_line_is_built_upon_although_another_line_lies_higher():
+    old_cluster = replace(FULL, id="old", system_identifier="6", stop=Lsn(900))
+    before_failover = replace(FULL, id="t2", timeline=2, stop=Lsn(800))
+    newest = newest_for(SERVER, (FULL, old_cluster, before_failover))
+    assert newest is not None and newest.id == "f"
+    assert newest_for(SERVER, (old_cluster,)) == old_cluster, "the reason for a full one names it"
+    assert newest_for(SERVER, ()) is None
 
 
 def test_a_backup_without_what_it_needs_is_not_usable():

@@ -74,14 +74,14 @@ def listing(desk: Desk, target: str | None) -> BackupList:
     return _listed(desk, name, tool, "backout doctor" if tool.list() else "backout backup take")
 
 
-def take(desk: Desk, target: str | None) -> BackupList:
-    """Take a base backup now."""
+def take(desk: Desk, target: str | None, *, full: bool = False) -> BackupList:
+    """Take a base backup now; `full` = one that stands on no other."""
     name = desk.app.target_name(target)
     world = desk.app.world(name)
     with lock.worker(desk.app.state, "backup take", desk.actor):
         tool = _tool(desk, name, world.databases.snapshot_dsn())
         _tidy(desk, tool)
-        tool.take(_label(name, world.now()))
+        tool.take(_label(name, world.now()), full=full)
         _expire(desk, tool)
     return _listed(desk, name, tool, "backout backup prove")
 
@@ -101,7 +101,7 @@ def prove(desk: Desk, target: str | None, identifier: str | None) -> BackupProof
         at = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}" if all_good(found.checks) else ""
         answer = BackupProof(
             *(name, backup.id, backup.needs, at, found.seconds, backup.size_bytes, found.checks),
-            "backout backup list" if at else "backout backup take",
+            "backout backup list" if at else "backout backup take --full",
         )
         _record(_proofs(desk, name, backup), at)
     return answer

@@ -21,6 +21,7 @@ verbs = typer.Typer(
 
 @verbs.command()
 def take(
+    full: Annotated[bool, typer.Option("--full", help="Copy everything: stand on no other backup.")] = False,
     target: TargetOption = None,
     by: ActorOption = None,
     config: ConfigOption = None,
@@ -31,7 +32,7 @@ def take(
 
     desk = at_desk(config, by)
     with stop_on_interrupt(desk.ask_to_stop):
-        _done(take_one(desk, target), as_json)
+        _done(take_one(desk, target, full=full), as_json)
 
 
 @verbs.command()

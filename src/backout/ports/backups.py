@@ -227,8 +227,11 @@ class Backups(Protocol):
         """
         ...
 
-    def take(self, label: str) -> Backup:
-        """Take a base backup now and look at it; `label` goes wherever the tool can keep one."""
+    def take(self, label: str, *, full: bool = False) -> Backup:
+        """Take a base backup now and look at it; `label` goes wherever the tool can keep one.
+
+        `full` = one that needs no other, where the tool would take another kind by itself.
+        """
         ...
 
     def tidy(self) -> tuple[str, ...]:

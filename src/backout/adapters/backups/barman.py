@@ -68,7 +68,7 @@ class Barman(PhysicalBackups):
         self._switch()
         return True
 
-    def take(self, label: str) -> Backup:
+    def take(self, label: str, *, full: bool = False) -> Backup:
         """Check the server, then take a backup and wait for its WAL.
 
         Called again it takes another one: Barman 3.4 saves a backup before it gives it its name, so the name

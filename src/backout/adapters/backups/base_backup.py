@@ -109,7 +109,7 @@ class BaseBackups(PhysicalBackups):
         """Every backup of the store that can be restored, oldest first."""
         return tuple(taken.backup for taken in base_backup.read_all(self._store))
 
-    def take(self, label: str) -> Backup:
+    def take(self, label: str, *, full: bool = False) -> Backup:
         """Take one with pg_basebackup, incremental where it can be, and compare it with its manifest."""
         if not self._surroundings.dsn:
             raise ConfigurationError(
@@ -123,6 +123,7 @@ class BaseBackups(PhysicalBackups):
             *(self._surroundings.dsn, self._store, label),
             reserve_bytes=self._surroundings.reserve_bytes,
             incrementals=self._incrementals,
+            full=full,
             tell=self._surroundings.tell,
         ).backup
 

@@ -62,13 +62,14 @@ class PgBackRest(PhysicalBackups):
         self._program.run("check")
         return True
 
-    def take(self, label: str) -> Backup:
+    def take(self, label: str, *, full: bool = False) -> Backup:
         """Check the stanza, then take an incremental backup (the first is full), annotated with the label."""
         for there in self.list():
             if f"label {label}" in {check.detail for check in there.checks}:
                 return there
         self._program.run("check")
-        self._program.run("backup", "--type=incr", f"--annotation=backout={label}")
+        kind = "full" if full else "incr"
+        self._program.run("backup", f"--type={kind}", f"--annotation=backout={label}")
         return self.list()[-1]
 
     def wal(self, data: Path | None = None) -> _Archive:

@@ -19,13 +19,13 @@ from backout.postgres.binaries import Binaries, for_major
 from backout.postgres.client import Ended, connection_environment, run_client
 from backout.postgres.connect import Session, identify, open_session, place
 from backout.postgres.manifest import sync_directory
-from backout.postgres.physical.chain import Source, missing, usable, why_full
+from backout.postgres.physical.chain import Source, missing, newest_for, usable, why_full
 from backout.postgres.physical.clone import give_tree, require_space
 from backout.postgres.physical.combine import whole_bytes
 from backout.postgres.physical.control import major_of, read_control
 from backout.postgres.physical.growing import bytes_in, telling
 from backout.postgres.physical.verify import NAME as MANIFEST
-from backout.postgres.physical.verify import read_manifest, verify_backup
+from backout.postgres.physical.verify import read_manifest, require_files, verify_backup
 from backout.records import codec
 
 KIND = "base_backup"
@@ -73,15 +73,16 @@ def take(
     *,
     reserve_bytes: int = 0,
     incrementals: int = 0,
+    full: bool = False,
     tell: Callable[[str], None] = lambda _: None,
     watch: Callable[[], None] = lambda: None,
 ) -> Taken:
     """Take one, read it back against its manifest, and put it into `store/label`; the record is written last.
 
-    It is incremental on the newest one where the server can and at most `incrementals` follow a full one;
-    `tell` hears which kind it is and why. A whole one of this label is returned as it is. Raises `Refused`
-    for a source that has tablespaces or a backup that differs from its manifest, `Stopped` when the disk
-    does not take it.
+    It is incremental on the newest one where the server can, at most `incrementals` follow a full one, and
+    no `full` one was asked for; `tell` hears which kind it is and why. A whole one of this label is returned
+    as it is. Raises `Refused` for a source that has tablespaces or a backup that differs from its manifest,
+    `Stopped` when the disk does not take it.
     """
     _require_label(label)
     if (store / label / RECORD).exists():
@@ -93,7 +94,7 @@ def take(
     order = _Order(dsn, store, label, binaries, tell, watch)
     order.data.parent.mkdir(parents=True)
     try:
-        taken = _take(order, source, incrementals)
+        taken = _take(order, source, incrementals, full=full)
         (order.data.parent / RECORD).write_text(json.dumps(codec.plain(taken), indent=1, sort_keys=True))
         order.data.parent.rename(store / label)
     except BaseException:
@@ -164,10 +165,11 @@ def summarizes(session: Session) -> bool | None:
     return None if row[0] is None else row[0] == "on"
 
 
-def _take(order: _Order, source: Source, incrementals: int) -> Taken:
+def _take(order: _Order, source: Source, incrementals: int, *, full: bool) -> Taken:
     there = read_all(order.store)
-    newest = there[-1].backup if there else None
-    why = why_full(source, newest, incrementals) or _why_no_manifest(order.store, newest)
+    newest = newest_for(source, [one.backup for one in there])
+    why = "it was asked for" if full else why_full(source, newest, incrementals)
+    why = why or _why_not_whole(order.store, newest)
     began, prior = time.monotonic(), None
     if newest is not None and not why:
         prior, why = newest, _add_to(order, newest)
@@ -179,11 +181,12 @@ def _take(order: _Order, source: Source, incrementals: int) -> Taken:
     return Taken(_describe(order.binaries, order.label, order.data, prior), source.superuser, seconds, why)
 
 
-def _why_no_manifest(store: Path, newest: Backup | None) -> str:
-    """An incremental one is made against the manifest of the one before."""
+def _why_not_whole(store: Path, newest: Backup | None) -> str:
+    """Why nothing is built upon the newest one: it or one that it needs is not what its manifest says, as far
+    as that can be seen without reading every file."""
     try:
-        if newest is not None:
-            read_manifest(store / newest.id / DATA)
+        for identifier in () if newest is None else (*newest.needs, newest.id):
+            require_files(store / identifier / DATA)
     except Refused as error:
         return error.what
     return ""

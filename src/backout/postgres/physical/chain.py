@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from backout.model.recovery import Lsn
 from backout.ports.backups import Backup
 
 FIRST_MAJOR = 17
@@ -24,6 +25,20 @@ class Source:
     timeline: int
     summarizes: bool
     """`summarize_wal` is on: it knows which blocks changed."""
+
+
+def newest_for(source: Source, backups: Iterable[Backup]) -> Backup | None:
+    """The newest backup of this server's cluster and timeline, else the newest of all; None = there is none.
+
+    Positions of two clusters or timelines say nothing of which was taken later: a server that was upgraded or
+    restored to an earlier point begins again at lower ones.
+    """
+
+    def rank(backup: Backup) -> tuple[bool, Lsn]:
+        line = (backup.system_identifier, backup.timeline)
+        return line == (source.system_identifier, source.timeline), backup.stop
+
+    return max(backups, key=rank, default=None)
 
 
 def why_full(source: Source, newest: Backup | None, limit: int) -> str:

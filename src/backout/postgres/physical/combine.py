@@ -60,7 +60,7 @@ def _failed(ended: Ended, last: Path, goal: Path) -> Refused | Stopped:
         f"{last.parent.name} cannot be put together with what it needs: {what}",
         where=str(last.parent),
         intact="the source and every backup; the half made copy was removed",
-        next="name an older backup, or take a new full one",
+        next="use an older backup, or take a new one: backout backup take --full",
     )
 
 

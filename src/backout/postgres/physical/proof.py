@@ -56,7 +56,7 @@ def _read_all(backups: Backups, instance: Instance) -> Check:
         ]
     for name in names:
         if refused := _read(backups.conninfo(instance, name), instance.major):
-            return Check("read", CheckState.FAIL, f"{name}: {refused}", "take a new full backup")
+            return Check("read", CheckState.FAIL, f"{name}: {refused}", "backout backup take --full")
     return Check("read", CheckState.PASS, f"pg_dump read every row of {len(names)} databases")
 
 

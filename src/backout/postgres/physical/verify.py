@@ -54,6 +54,26 @@ def read_manifest(data: Path) -> Mapping[str, Any]:
     return manifest
 
 
+def require_files(data: Path) -> None:
+    """The cheap part of the comparison: every file of the manifest is there and as long as it says.
+
+    Raises `Refused` naming the first that is not. Whether a block of them was damaged, only reading tells.
+    """
+    for entry in read_manifest(data)["Files"]:
+        path = _path_of(entry)
+        if path not in _UNLISTED and not path.startswith("pg_wal/"):
+            _require_file(data, path, entry["Size"])
+
+
+def _require_file(data: Path, path: str, size: int) -> None:
+    try:
+        there = (data / path).stat().st_size
+    except OSError:
+        raise _differs(data, f'"{path}" is in the manifest but not on disk') from None
+    if there != size:
+        raise _differs(data, f'"{path}" has size {there} on disk but size {size} in the manifest')
+
+
 def _compare_all(data: Path) -> int:
     listed = {_path_of(entry): entry for entry in read_manifest(data)["Files"]}
     # pg_combinebackup lists WAL too. It is recovery's to change; whether it can be read is looked at apart.
@@ -82,9 +102,7 @@ def _files(data: Path) -> Iterable[str]:
 def _compare(data: Path, path: str, entry: Mapping[str, Any]) -> None:
     if entry.get("Checksum-Algorithm") != "SHA256":
         raise _differs(data, f'"{path}" has no SHA-256 in the manifest')
-    size = (data / path).stat().st_size
-    if size != entry["Size"]:
-        raise _differs(data, f'"{path}" has size {size} on disk but size {entry["Size"]} in the manifest')
+    _require_file(data, path, entry["Size"])
     if sha256_of(data / path) != entry["Checksum"]:
         raise _differs(data, f'checksum mismatch for file "{path}"')
 
@@ -104,5 +122,5 @@ def _differs(data: Path, why: str) -> Refused:
         f"backup {data.parent.name} differs from its manifest: {why}",
         where=str(data),
         intact="the source; this backup is not used",
-        next="use another backup, or take a new one",
+        next="use another backup, or take a new one: backout backup take --full",
     )
