@@ -16,8 +16,6 @@ class BackupLine(Protocol):
     @property
     def id(self) -> str: ...
     @property
-    def kind(self) -> str: ...
-    @property
     def taken_at(self) -> str: ...
     @property
     def size_bytes(self) -> int: ...
@@ -71,8 +69,8 @@ def _backup(backup: BackupLine, style: Style) -> list[str]:
 
 
 def _facts(backup: BackupLine) -> Iterator[str]:
-    yield f"{backup.kind}, incremental on {backup.needs[-1]}" if backup.needs else f"{backup.kind}, full"
-    yield f"taken {words.when(backup.taken_at)}"
+    what = f"incremental on {backup.needs[-1]}" if backup.needs else "full"
+    yield f"{what}, {words.when(backup.taken_at)}"
     stored = (
         f" ({words.size(backup.stored_bytes)} of its own)" if backup.needs and backup.stored_bytes else ""
     )
