@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -18,7 +19,7 @@ from backout.adapters.backups.base_backup import BaseBackups
 from backout.errors import Refused
 from backout.model.recovery import BackupEnd, ForReplay
 from backout.ports.backups import Backup
-from backout.postgres.physical import base_backup
+from backout.postgres.physical import base_backup, growing
 from backout.postgres.physical.blocks import shares_blocks, shares_blocks_within
 from backout.postgres.physical.clone import clone
 from backout.postgres.physical.combine import whole_bytes
@@ -106,6 +107,20 @@ def test_the_size_of_what_is_combined_is_known_before_it_is(source18: Production
     assert taken.size_bytes == whole_bytes(chain[1])
     assert taken.size_bytes - written_anew(chain[1]) == bytes_in(goal) - written_anew(goal)
     shutil.rmtree(goal)
+
+
+def test_the_progress_of_a_backup_says_what_is_left_where_the_whole_is_known(
+    source18: Production, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(growing, "EVERY_SECONDS", 0.02)
+    said: list[str] = []
+    store(source18, said).take("a")
+    assert any(re.fullmatch(r"0\.\d\d of 0\.\d\d GB after 0 s.*", line) for line in said), said
+    said.clear()
+    store(source18, said).take("b")
+    assert all(" of " not in line for line in said), "nobody knows how much changed"
+    assert growing.progress(10**9, 4 * 10**9, 20) == "1.00 of 4.00 GB after 20 s, about 60 s left"
+    assert growing.progress(10**9, 0, 20) == "1.00 GB after 20 s"
 
 
 @pytest.mark.parametrize("major", [16, 18])
