@@ -16,6 +16,7 @@ from backout.model.recovery import BadMigration, ForReplay, Lsn, NamedPoint, twi
 from backout.postgres import servers
 from backout.postgres.binaries import for_major
 from backout.postgres.physical.first_bad import find_first_bad
+from backout.postgres.physical.proof import prove
 from backout.postgres.physical.wal import segment_of
 from backout.testing.servers import available_majors
 from tests.physical.world import Production, production
@@ -116,6 +117,16 @@ def test_both_sides_of_a_migration_come_from_its_archive(fresh: Stanza):
     twin = fresh.backups.restore_twin(twin_before(migration), twin_after(migration), "twin")
     assert source.rows(twin.before, "SELECT * FROM t") == [(1,)]
     assert source.rows(twin.after, "SELECT to_regclass('t'), count(*) FROM history") == [(None, 1)]
+
+
+def test_an_incremental_set_says_what_it_needs_and_is_proven(fresh: Stanza):
+    base = fresh.backups.take("whole", full=True)
+    added = fresh.backups.take("added")
+    assert (base.needs, added.needs) == ((), (base.id,))
+    found = prove(fresh.backups, added)
+    assert [check.state for check in found.checks] == [CheckState.PASS] * 2
+    assert "from 2 backups" in found.checks[0].detail
+    assert fresh.backups.unfinished() == ()
 
 
 def test_a_target_before_every_set_is_refused(fresh: Stanza):
