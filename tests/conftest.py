@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+import zlib
 from collections.abc import Iterator
 
 import psycopg
 import pytest
 
 from backout.testing.servers import RealServer, available_majors, start_server, stop_server
+
+_VERSION = re.compile(r"(?<=[\[-])pg\d+(?=[\]-])")
+"""In the name of a test: the major version that it runs on."""
 
 _running: dict[int, RealServer] = {}
 
@@ -22,10 +27,23 @@ def pytest_report_header() -> str:
     return f"postgresql majors on this machine: {', '.join(map(str, available_majors())) or 'none'}"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long files first: each process takes whole files, and one that begins late is waited for."""
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Long files first: each process takes whole files, and one that begins late is waited for. And of a long
+    test that there is for several versions the whole ordinary run takes one; --soak takes the others."""
     long = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in long)
+    if config.option.file_or_dir:
+        return
+    versions: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("slow") and _VERSION.search(item.nodeid):
+            versions.setdefault(_VERSION.sub("", item.nodeid), []).append(item)
+    for name, same in versions.items():
+        chosen = zlib.crc32(name.encode()) % len(same)
+        for number, item in enumerate(same):
+            if number != chosen:
+                item.add_marker(pytest.mark.soak)
 
 
 def pytest_sessionfinish() -> None:

@@ -41,7 +41,8 @@ def page(made: str) -> Iterator[str]:
     """The page, line by line; `made` says how it is made."""
     yield from ("# What was proved, on what", "", made, "")
     yield "Each line is a test that runs against real servers; nothing here is a vendor's service. The tests"
-    yield "of the last column run with `./run test`, those with a star with `./run test --soak`."
+    yield "of the last column run with `./run test`, those with a star with `./run test --soak`. Of the"
+    yield "versions of a long one the ordinary run takes one, and `--soak` the others."
     yield ""
     yield "| claim | on | rights | PostgreSQL | size | test |"
     yield "|---|---|---|---|---|---|"

@@ -5,9 +5,13 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.cutover import operating
 from tests.cutover.sides import Sides, pooler
 from tests.cutover.writers import writing
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_superuser_left_behind_turns_the_witness_red_within_ten_seconds(pair: Sides, tmp_path: Path):

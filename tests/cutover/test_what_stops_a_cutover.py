@@ -16,6 +16,8 @@ from tests.cutover import operating
 from tests.cutover.sides import OWNER, SECRET, SETTINGS, Sides, pooler, sides
 from tests.cutover.writers import writing
 
+pytestmark = pytest.mark.slow
+
 
 def refused(sides: Sides, pool, directory: Path, **more) -> str:
     answer = operating.start(operating.config(sides, pool, directory, **more)).said()

@@ -32,6 +32,8 @@ from backout.postgres.decoding.stream import Source, Stream
 from backout.postgres.decoding.transactions import Assembler, End, Idle, read
 from tests.decoding.world import World
 
+pytestmark = pytest.mark.slow
+
 # --- what a change tells
 
 

@@ -14,6 +14,8 @@ from tests.guard.conftest import LOGICAL
 from tests.guard.world import Shop, shop_on
 from tests.story.harness import in_background
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_slot_dropped_behind_our_back_is_red_at_the_next_look(shop: Shop):
     _, document, _ = shop.type("guard", "arm")

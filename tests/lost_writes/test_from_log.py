@@ -32,6 +32,8 @@ from backout.testing.servers import RealServer, available_majors, start_server, 
 from tests import slots
 from tests.loss.databases import clone, run
 
+pytestmark = pytest.mark.slow
+
 RUN = INCIDENT = "inc-log"
 _LOGICAL = {"wal_level": "logical", "fsync": "on", "max_wal_senders": "20", "max_replication_slots": "20"}
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from backout.model.fates import Fate, Fates, Reason
 from backout.model.mapping import Mapping
 from backout.postgres import parked
 from tests.lost_writes.worlds import INCIDENT, world
+
+pytestmark = pytest.mark.slow
 
 USERS = """
 CREATE TABLE users (id int PRIMARY KEY, full_name text, points int NOT NULL DEFAULT 0);

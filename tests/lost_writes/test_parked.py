@@ -12,6 +12,8 @@ from backout.postgres.repair.rights import foreign_keys
 from tests.lost_writes.test_in_place import ORDERS
 from tests.lost_writes.worlds import INCIDENT, World, world
 
+pytestmark = pytest.mark.slow
+
 WRITES = """
     INSERT INTO customers VALUES (1, 'somebody@else');
     INSERT INTO customers VALUES (900, '2@x')"""
