@@ -26,6 +26,7 @@ PAGE = (DOCS / "tutorial" / "destructive-night.md").read_text("utf-8")
 SECONDS = 500
 
 pytestmark = [
+    pytest.mark.soak,
     pytest.mark.slow,
     pytest.mark.timeout(600),
     pytest.mark.skipif(shutil.which("pgbackrest") is None, reason="pgbackrest: apt-get install pgbackrest"),

@@ -113,6 +113,7 @@ def alembic(made: World) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.soak
 def test_alembic_leaves_what_came_before_an_autocommit_block(heroes16: World):
     shutil.copytree(FIXTURES / "alembic_project", heroes16.root, dirs_exist_ok=True)
     versions = heroes16.root / "migrations" / "versions"

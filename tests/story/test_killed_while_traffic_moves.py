@@ -217,6 +217,7 @@ def test_a_new_round_takes_over_what_was_restored_and_is_refused_once_traffic_ha
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
+@pytest.mark.soak
 def test_what_went_missing_since_the_proposal_is_said_before_anything_is_held(shop16: Shop, capsys):
     story = begun(shop16, capsys)
     approved(story)
