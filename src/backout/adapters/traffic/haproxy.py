@@ -128,8 +128,9 @@ class HAProxy:
         host, port = haproxy_cfg.leads_to(beside.read(Path(warrant.prepared)), self._line)
         beside.spend(warrant, f"HAProxy, server {self._line}")
         until = time.monotonic() + seconds
-        self._ask(self._lead(Address(host, port, self._database)).say)
-        while (self._shown()["srv_addr"], self._shown()["srv_port"]) != (_resolved(host), str(port)):
+        new = Address(_resolved(host), port, self._database)
+        self._ask(self._lead(new).say)
+        while not self._leads_to(new):
             if time.monotonic() > until:
                 raise Stopped(
                     f"HAProxy does not lead to {host}:{port} after its address was set",
@@ -177,6 +178,11 @@ class HAProxy:
     def _believe(self) -> Act:
         """Checks have seen the fenced side fail: the new one need not wait until they have come round."""
         return Act(_LINK, f"set server {self._line} health up", fine=(_NO_CHECKS,))
+
+    def _leads_to(self, new: Address) -> bool:
+        """One look; `new` with its address, not a name: nothing is looked up while writes are held."""
+        row = self._shown()
+        return (row["srv_addr"], row["srv_port"]) == (new.host, str(new.port))
 
     def _shown(self) -> Row:
         for row in self._ask(f"show servers state {self._line.backend}"):
