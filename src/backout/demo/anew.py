@@ -40,11 +40,6 @@ def deploy(stage: Stage) -> None:
     destructive.deploy(stage, _migrate)
 
 
-def deploy_unguarded(stage: Stage) -> None:
-    """The same deploy, and nobody thought of a guard: the states will be compared instead of the log read."""
-    destructive.deploy(stage)
-
-
 def _migrate(stage: Stage) -> None:
     """Apply the bad migration under a guard, unless it is applied, and note when it began."""
     if not scenes.migrated_at(stage):
@@ -151,14 +146,8 @@ def _on_both_sides(stage: Stage) -> Counted:
     lost = found.lost - returned.rows(entries, Fate.PARKED)
     here = ending.reckon(stage, written, replace(found, lost=lost))
     numbers = replace(
-        there.numbers,
-        seconds=here.seconds,
-        acknowledged_writes=here.acknowledged_writes,
+        here,
         lost_writes=there.numbers.lost_writes + here.lost_writes,
         doubled_writes=there.numbers.doubled_writes + here.doubled_writes,
-        write_pause_ms=here.write_pause_ms,
-        client_errors=here.client_errors,
-        postmortem=here.postmortem,
-        verified=here.verified,
     )
     return replace(there, numbers=numbers)

@@ -82,7 +82,7 @@ RESTORE = Night(
 
 UNGUARDED = replace(
     RESTORE,
-    scenes=tuple((n, anew.deploy_unguarded if n == "deploy" else scene) for n, scene in RESTORE.scenes),
+    scenes=tuple((n, destructive.deploy if n == "deploy" else scene) for n, scene in RESTORE.scenes),
 )
 """Without a guard what was written since is found by comparing the states around the migration."""
 
