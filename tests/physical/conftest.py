@@ -7,26 +7,18 @@ from contextlib import ExitStack
 
 import pytest
 
-from backout.testing.servers import available_majors
-from tests.physical.world import Production, production
+from tests.physical.world import Production, Productions, production
 
 MAJORS = (15, 16, 18)
 
 
-class Shared:
-    """One production a version for all tests; each test finds it without tables, backups and instances."""
-
-    def __init__(self, stack: ExitStack) -> None:
-        self._stack = stack
-        self._running: dict[int, Production] = {}
+class Shared(Productions):
+    """Each test finds its production without tables, backups and instances."""
 
     def of(self, major: int) -> Production:
-        if major not in available_majors():
-            pytest.skip(f"PostgreSQL {major} is not on this machine")
-        if major not in self._running:
-            self._running[major] = self._stack.enter_context(production(major))
-        self._running[major].clear()
-        return self._running[major]
+        made = super().of(major)
+        made.clear()
+        return made
 
 
 @pytest.fixture(scope="session")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
+import pytest
 
 from backout.adapters.backups.base_backup import BaseBackups
 from backout.model.recovery import Commit, Line, Lsn, NamedPoint, TwinAfter, TwinBefore
@@ -16,7 +17,7 @@ from backout.ports.backups import Instance, Surroundings
 from backout.postgres import servers
 from backout.postgres.connect import open_session
 from backout.postgres.physical.archiving import settle_archive
-from backout.testing.servers import RealServer, start_server, stop_server
+from backout.testing.servers import RealServer, available_majors, start_server, stop_server
 
 DATABASE = "postgres"
 
@@ -129,3 +130,18 @@ def production(
             world.remove(path.parent.name.partition("-")[2])
         stop_server(server)
         shutil.rmtree(base, ignore_errors=True)
+
+
+class Productions:
+    """One a version for all tests of a session, started when first asked for."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+        self._running: dict[int, Production] = {}
+
+    def of(self, major: int) -> Production:
+        if major not in available_majors():
+            pytest.skip(f"PostgreSQL {major} is not on this machine")
+        if major not in self._running:
+            self._running[major] = self._stack.enter_context(production(major))
+        return self._running[major]

@@ -8,24 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from backout.testing.servers import available_majors
-from tests.physical.world import Production, production
+from tests.physical.world import Productions, production
 from tests.restore.places import Place, project
-
-
-class Productions:
-    """Started when first asked for."""
-
-    def __init__(self, stack: ExitStack) -> None:
-        self._stack = stack
-        self._running: dict[int, Production] = {}
-
-    def of(self, major: int) -> Production:
-        if major not in available_majors():
-            pytest.skip(f"PostgreSQL {major} is not on this machine")
-        if major not in self._running:
-            self._running[major] = self._stack.enter_context(production(major))
-        return self._running[major]
 
 
 @pytest.fixture(scope="session")
