@@ -13,7 +13,9 @@ from backout.errors import Refused
 from backout.model.gate import Proposals
 from backout.model.incident import Incident
 from backout.model.journal import EntryKind
+from backout.model.plan import KeepWay
 from backout.model.restore import NewSide, RestorePlan
+from backout.postgres import pre_copies
 from backout.records import codec
 from backout.runbooks import restore
 
@@ -35,6 +37,7 @@ def close(desk: Desk, incident_id: str, reason: str) -> Closed:
         give_up_way_back(desk, incident, *way_back)
     with lock.worker(desk.app.state, "close", desk.actor):
         serves = _new_side(desk, incident)
+        _drop_pre_copies(desk, incident)
         destroyed = copies.destroy_of(desk, incident.id, incident.target)
         desk.record(incident.id, EntryKind.DECISION, "close", {"reason": reason, "by": desk.actor})
     return Closed(incident.id, reason, destroyed, copies.after_close(desk, incident.target), serves)
@@ -50,6 +53,16 @@ def _new_side(desk: Desk, incident: Incident) -> str:
         if entry.kind is EntryKind.FINISHED and entry.body.get("type") == "NewSide":
             restore.retire(desk.app.world(incident.target), codec.load(NewSide, entry.body))
     return ""
+
+
+def _drop_pre_copies(desk: Desk, incident: Incident) -> None:
+    """What a run that was killed, and never resumed, has copied before a down that did not come."""
+    rounds = [e for e in desk.app.journal.read(incident.id) if e.kind is EntryKind.FINISHED]
+    proposed = [codec.load(Proposals, e.body) for e in rounds if e.body.get("type") == "Proposals"]
+    keeps = (keep for one in proposed for proposal in one.proposals for keep in proposal.keeps)
+    if any(keep.way is KeepWay.PRE_COPY for keep in keeps):
+        with desk.app.world(incident.target).databases.operate("backout/close") as session:
+            pre_copies.drop(session, incident.id)
 
 
 def _left_again(desk: Desk, incident: Incident) -> bool:

@@ -56,6 +56,14 @@ class KeepHow(StrEnum):
     """Catch deleted and changed rows by statement triggers made in the same transaction."""
 
 
+class KeepWay(StrEnum):
+    """When the columns of a table are copied. Both ways are complete to the last acknowledged write."""
+
+    UNDER_LOCK = "under the lock"
+    PRE_COPY = "pre-copy"
+    """Before the tool starts; under the lock only what was written since."""
+
+
 @dataclass(frozen=True, slots=True)
 class Keep:
     """What to keep of one table. Names as they are before the down."""
@@ -68,6 +76,35 @@ class Keep:
     """Key columns (unquoted names); empty = no key, whole rows are kept."""
     columns: tuple[str, ...]
     """Columns to keep besides the key (unquoted); for WHOLE_TABLE all of them."""
+    way: KeepWay = KeepWay.UNDER_LOCK
+
+
+@dataclass(frozen=True, slots=True)
+class KeepForecast:
+    """How long one table would be copied under the lock, each way; seconds of the rehearsal, doubled."""
+
+    table: str
+    way: KeepWay
+    """The one that is planned."""
+    under_lock_seconds: float
+    pre_copy_seconds: float | None
+    """What is left to do under the lock after a pre-copy; None = not rehearsed."""
+    reason: str = ""
+    """Why there can be no pre-copy; empty = there can."""
+
+
+@dataclass(frozen=True, slots=True)
+class LockForecast:
+    """How long the down would hold its locks, each way; seconds of the rehearsal, doubled: production is
+    not as quiet as a clone."""
+
+    under_lock_seconds: float
+    """Every table copied under the lock."""
+    pre_copy_seconds: float | None
+    """The tables that can be copied before; None = not rehearsed."""
+    tables: tuple[KeepForecast, ...] = ()
+    reason: str = ""
+    """Why the second way was not rehearsed, or is not planned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +230,8 @@ class Rehearsal:
     """Size of the kept tables on the clone."""
     restore: RestorePlan | None = None
     """Strategy B: the restored instance, and what was carried onto it."""
+    lock_forecast: LockForecast | None = None
+    """None where no column is copied."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,11 @@ def kept_prefix(incident: str) -> str:
     return f"k_{_plain(incident)}_"
 
 
+def pre_copy(incident: str, oid: int, number: int) -> str:
+    """Name of a copy that is not complete: made before the down, it becomes a kept table under its lock."""
+    return f"pre_{_plain(incident)}_{oid}_{number}"[:63]
+
+
 def cutover(incident: str, number: int) -> str:
     """Stem of the slots and publications of a cutover: `_w` the witness, `_back` the way back."""
     return f"backout_{_plain(incident)}_{number}"[:50]

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from backout.model.execution import KeptColumn, Outcome
-from backout.model.plan import Budgets, Finish, Keep, ToolVerb
+from backout.model.plan import Budgets, Finish, Keep, KeepWay, ToolVerb
 from backout.render import sheet_halfway, words
 from backout.render.known import Known
 from backout.render.layout import Place, Style, facts, hanging, page
@@ -201,6 +201,8 @@ def _by_hand_keeps(known: Known) -> list[str]:
     for keep in keeps:
         if _in_one_transaction(known):
             lines.append(f"LOCK TABLE {keep.table} IN ACCESS EXCLUSIVE MODE;")
+        if keep.way is KeepWay.PRE_COPY:
+            lines.append("-- a large table: by hand its lock is held for as long as this copy takes")
         columns = ", ".join(map(identifier, dict.fromkeys((*keep.key, *keep.columns)))) or "*"
         lines.append(f"CREATE TABLE {_by_hand(known, keep)} AS SELECT {columns} FROM {keep.table};")
     return lines

@@ -14,16 +14,16 @@ from backout.errors import BackoutError, HandedOver, LockNotGranted, Refused, St
 from backout.model.cutover import Moved
 from backout.model.execution import Diagnostics, Execution, Outcome
 from backout.model.gate import Clearance
-from backout.model.plan import Proposal
+from backout.model.plan import KeepWay, Proposal
 from backout.phases.execution import completing, decide, diagnose, finish, looks
 from backout.phases.execution.facts import Sight
 from backout.ports.migrator import Observation, Recovery, ToolEnvironment, ToolResult
 from backout.ports.run import Attempt, Run, Standing
 from backout.ports.world import World
-from backout.postgres import activity, kept
+from backout.postgres import activity, kept, pre_copies
 from backout.postgres.catalog import portable_digest, read_schema
 from backout.postgres.proxy.kept_tables import ensure_schema
-from backout.postgres.proxy.policy import GatePlan, KeepPlan, Policy
+from backout.postgres.proxy.policy import GatePlan, KeepPlan, Policy, PreCopy
 from backout.postgres.through_proxy import ToolRun, drive
 
 STEP = "execution.down"
@@ -70,7 +70,7 @@ def _down(
     with world.databases.operate(attempt.name) as session:
         ensure_schema(session)
     begun = time.monotonic()
-    ran = _through_proxy(run, world, proposal, attempt)
+    ran = _keeping(run, world, proposal, attempt)
     sight = _see(world, proposal, attempt.name)
     _raise_if_untouched(world, proposal, ran, sight)
     outcome = decide.outcome(sight, proposal)
@@ -101,11 +101,29 @@ def _history_table(world: World, name: str) -> str:
         return world.migrator.history(session).table
 
 
-def _through_proxy(run: Run, world: World, proposal: Proposal, attempt: Attempt) -> ToolRun:
+def _keeping(run: Run, world: World, proposal: Proposal, attempt: Attempt) -> ToolRun:
+    """The tool, behind the pre-copies that were planned. Whatever of them the down did not use goes: the
+    next attempt needs newer ones."""
+    wanted = [keep for keep in proposal.keeps if keep.way is KeepWay.PRE_COPY]
+    if not wanted:
+        return _through_proxy(run, world, proposal, attempt, ())
+    run.progress(f"copies before the down: {', '.join(keep.table for keep in wanted)}")
+    try:
+        with world.databases.operate(attempt.name) as session:
+            before = pre_copies.take(session, run.incident, wanted, proposal.budgets)
+        return _through_proxy(run, world, proposal, attempt, before)
+    finally:
+        with world.databases.operate(attempt.name) as session:
+            pre_copies.drop(session, run.incident)
+
+
+def _through_proxy(
+    run: Run, world: World, proposal: Proposal, attempt: Attempt, before: tuple[PreCopy, ...]
+) -> ToolRun:
     history = _history_table(world, attempt.name)
     policy = Policy(
         mark={"incident": run.incident, "round": run.round, "step": attempt.key, "kind": "down"},
-        keep=KeepPlan(proposal.keeps, run.incident, rewrites=proposal.rewrites),
+        keep=KeepPlan(proposal.keeps, run.incident, rewrites=proposal.rewrites, pre_copies=before),
         gate=GatePlan(proposal.attributes_after, (history,)),
         budgets=proposal.budgets,
         blockers=lambda pid: looks.blockers(world, pid, attempt.name),
@@ -134,6 +152,8 @@ def _see(world: World, proposal: Proposal, name: str) -> Sight:
 def _look_first(run: Run, world: World, proposal: Proposal, attempt: Attempt) -> Execution | None:
     """What an earlier attempt left behind: None = nothing happened, the attempt may go on."""
     looks.end_orphans(run, world, proposal)
+    with world.databases.operate(attempt.name) as session:
+        pre_copies.drop(session, run.incident)  # of an attempt that was killed
     sight = _see(world, proposal, attempt.name)
     match world.migrator.recover(_observation(sight, proposal)):
         case Recovery.REPEAT:

@@ -14,20 +14,20 @@ from dataclasses import replace
 
 from backout.model.gate import Clearance
 from backout.model.loss import Loss
-from backout.model.plan import Keep, LockSeen, Plan, Rehearsal, Strategy
+from backout.model.plan import Keep, KeepHow, KeepWay, LockSeen, Plan, Rehearsal, Strategy
 from backout.model.snapshot import BeforeUp, Snapshot
 from backout.model.triage import Triage
-from backout.phases.rehearsal import decide, finish
-from backout.phases.rehearsal.facts import Keeping, Pass, Reproduced, SchemaAfter
+from backout.phases.rehearsal import decide, finish, ways
+from backout.phases.rehearsal.facts import Keeping, Kept, Pass, Reproduced, SchemaAfter
 from backout.ports.migrator import ToolEnvironment, ToolResult
 from backout.ports.run import Attempt, Run
 from backout.ports.world import World
-from backout.postgres import activity, kept, losses
+from backout.postgres import activity, kept, losses, pre_copies
 from backout.postgres.catalog import differences, portable, portable_digest, read_schema
 from backout.postgres.connect import open_session
 from backout.postgres.marks import require_marker
 from backout.postgres.proxy.kept_tables import ensure_schema
-from backout.postgres.proxy.policy import RECORD_ONLY, GatePlan, KeepPlan, Policy
+from backout.postgres.proxy.policy import RECORD_ONLY, GatePlan, KeepPlan, Policy, PreCopy
 from backout.postgres.stage import Stage, before_dsn, server_of
 from backout.postgres.through_proxy import ToolRun, drive
 
@@ -80,9 +80,7 @@ def _rehearse(run: Run, stage: Stage, found: Triage, plan: Plan, before_up: Befo
         told = _each(stage, plan, found, history) if len(plan.migrations) > 1 else measured.losses
         by_up = _destroyed_by_up(stage, first, found, before_up, history)
         after = _schema_after(stage, first, plan, history)
-    with stage.clone("b") as second:
-        run.progress("again on a second clone, with everything kept")
-        keeping = _second_pass(stage, second, plan, measured, found.history.table, run.incident)
+    planned = _keep(run, stage, plan, measured, found.history.table)
     return decide.succeeded(
         *tool,
         plan,
@@ -91,11 +89,12 @@ def _rehearse(run: Run, stage: Stage, found: Triage, plan: Plan, before_up: Befo
         (*told, *by_up),
         measured.losses,
         measured.rewritten,
-        _on_target(stage, measured.keeps),
+        _on_target(stage, planned.keeps),
         measured.touched,
         measured.not_measured,
         after,
-        keeping,
+        planned.keeping,
+        planned.forecast,
     )
 
 
@@ -224,16 +223,47 @@ def _on_target(stage: Stage, keeps: tuple[Keep, ...]) -> tuple[Keep, ...]:
     return decide.on_target(keeps, oids)
 
 
+def _keep(run: Run, stage: Stage, plan: Plan, measured: losses.Measured, history: str) -> Kept:
+    """The second pass. When its locks would be held too long it is gone again, on one more clone, with what
+    can be copied before the down: what people approve has been rehearsed as it will run."""
+    keeps, budgets = measured.keeps, stage.world.budgets
+    with stage.clone("b") as second:
+        run.progress("again on a second clone, with everything kept")
+        plain = _second_pass(stage, second, plan, measured, keeps, history, run.incident)
+    with stage.session(stage.copy) as session:
+        why_not = {k.table: pre_copies.why_not(session, k) for k in keeps if k.how is KeepHow.COLUMNS}
+    tried = ways.to_pre_copy(keeps, plain, why_not, budgets) if not plain.failure else frozenset()
+    other = None
+    if tried:
+        run.progress(f"{plain.locked_seconds:.1f} s under the locks: once more, with a pre-copy")
+        with stage.clone("p") as third:
+            so = ways.kept_so(keeps, tried)
+            other = _second_pass(stage, third, plan, measured, so, history, run.incident)
+    told = ways.forecast(keeps, plain, other, why_not, tried, budgets)
+    if other is not None and ways.better(plain, other, budgets):
+        return Kept(ways.kept_so(keeps, tried), other, told)
+    return Kept(keeps, plain, told)
+
+
 def _second_pass(
-    stage: Stage, database: str, plan: Plan, measured: losses.Measured, history: str, incident: str
+    stage: Stage,
+    database: str,
+    plan: Plan,
+    measured: losses.Measured,
+    keeps: tuple[Keep, ...],
+    history: str,
+    incident: str,
 ) -> Keeping:
-    keeps = measured.keeps
     with stage.session(database) as session:
         ensure_schema(session, stage.role)
         lsn = activity.current_lsn(session)
     policy = Policy(
         mark={"incident": incident, "kind": "rehearsal"},
-        keep=KeepPlan(keeps, incident, rewrites=measured.rewritten),
+        keep=KeepPlan(
+            *(keeps, incident),
+            rewrites=measured.rewritten,
+            pre_copies=_pre_copies(stage, database, keeps, incident),
+        ),
         gate=GatePlan(bookkeeping=(history,)),
         budgets=decide.without_limits(stage.world.budgets),
         watch=tuple(dict.fromkeys((*(keep.table for keep in keeps), *measured.touched))),
@@ -255,7 +285,16 @@ def _second_pass(
         seconds=seconds,
         wal_bytes=wal,
         kept_bytes=size,
+        copied=max(ran.commits, key=lambda c: c.lock_seconds).copied if ran.commits else (),
     )
+
+
+def _pre_copies(stage: Stage, database: str, keeps: Sequence[Keep], incident: str) -> tuple[PreCopy, ...]:
+    wanted = [keep for keep in keeps if keep.way is KeepWay.PRE_COPY]
+    if not wanted:
+        return ()
+    with open_session(stage.tool_dsn(database), stage.name) as session:
+        return pre_copies.take(session, incident, wanted, decide.without_limits(stage.world.budgets))
 
 
 def _locks(stage: Stage, ran: ToolRun, history: str) -> tuple[LockSeen, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from backout.model.loss import DestroyedBy, Figure, Loss, LossKind
-from backout.model.plan import Budgets, Keep, KeepHow, LockSeen, Plan, Rehearsal
+from backout.model.plan import Budgets, Keep, KeepHow, LockForecast, LockSeen, Plan, Rehearsal
 from backout.model.statement import StatementClass
 from backout.model.triage import Triage
 from backout.phases.rehearsal.facts import Keeping, Pass, SchemaAfter
@@ -176,6 +176,7 @@ def succeeded(
     not_measured: Sequence[str],
     after: SchemaAfter,
     keeping: Keeping,
+    forecast: LockForecast | None = None,
 ) -> Rehearsal:
     """The record of a down that ran on both clones.
 
@@ -205,6 +206,7 @@ def succeeded(
         attributes_after=keeping.attributes,
         untouched_tables=after.untouched,
         schema_now=after.now,
+        lock_forecast=forecast,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from backout.model.loss import SchemaDifference
-from backout.model.plan import LockSeen
+from backout.model.plan import Keep, LockForecast, LockSeen
 from backout.model.statement import Statement
 
 
@@ -48,6 +48,17 @@ class Keeping:
     seconds: float
     wal_bytes: int
     kept_bytes: int
+    copied: tuple[tuple[str, float], ...] = ()
+    """(table, seconds) copied under the lock, of the transaction that held its locks longest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The second pass as it is planned: the keeps with their ways, what it showed, both ways forecast."""
+
+    keeps: tuple[Keep, ...]
+    keeping: Keeping
+    forecast: LockForecast | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from backout.model.loss import Basis, DestroyedBy, Loss
-from backout.model.plan import Budgets, Option, Rehearsal, Strategy, Verdict, disk_need
+from backout.model.plan import Budgets, LockForecast, Option, Rehearsal, Strategy, Verdict, disk_need
 from backout.model.triage import Triage
 from backout.phases.strategy import halfway
 from backout.render import words
@@ -176,10 +176,8 @@ def _judge(rehearsed: Rehearsal, budgets: Budgets) -> tuple[Verdict, str]:
     if not rehearsed.kept_equals_destroyed:
         return Verdict.REFUSED, "the rehearsal kept another number of values than the down destroyed"
     if rehearsed.locked_seconds > budgets.lock_hold:
-        return (
-            Verdict.REFUSED,
-            f"it held its lock {rehearsed.locked_seconds:.1f} s; the budget is {budgets.lock_hold:g} s",
-        )
+        held = f"it held its lock {rehearsed.locked_seconds:.1f} s; the budget is {budgets.lock_hold:g} s"
+        return Verdict.REFUSED, held + _other_way(rehearsed.lock_forecast)
     if budgets.too_much(rehearsed.kept_bytes):
         need, limit = disk_need(rehearsed.kept_bytes), budgets.disk_bytes or 0
         return (
@@ -194,6 +192,17 @@ def _judge(rehearsed: Rehearsal, budgets: Budgets) -> tuple[Verdict, str]:
         count = len(rehearsed.schema_differences)
         return Verdict.POSSIBLE, f"the schema afterwards differs in {count} places from the one before the up"
     return Verdict.RECOMMENDED, ""
+
+
+def _other_way(forecast: LockForecast | None) -> str:
+    """What a pre-copy would make of it, or why there is none."""
+    if forecast is None:
+        return ""
+    if forecast.pre_copy_seconds is not None:
+        both = f"{forecast.under_lock_seconds:.1f} s, with a pre-copy {forecast.pre_copy_seconds:.1f} s"
+        return f"; doubled, for production: {both}"
+    whys = [f"{words.plain_table(row.table)}: {row.reason}" for row in forecast.tables if row.reason]
+    return f"; no pre-copy: {'; '.join([forecast.reason, *whys])}"
 
 
 def _given_up_words(loss: Loss) -> str:

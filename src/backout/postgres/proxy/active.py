@@ -316,7 +316,8 @@ class ActiveSession:
             raise NotLet("gate", GATE, "the commit could not be journalled") from failure
         felt = held.seconds_felt(tx, locks)
         number = self._recorder.transaction_now
-        return SeenCommit(xid, number, attributes, kept, felt, locks, tx.waited)
+        copied = tuple((copy.keep.table, copy.seconds) for copy in tx.copies)
+        return SeenCommit(xid, number, attributes, kept, felt, locks, tx.waited, copied)
 
     def _committed(self, commit: SeenCommit | None) -> None:
         if commit is not None:

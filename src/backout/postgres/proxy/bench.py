@@ -14,6 +14,7 @@ from backout.postgres.names import kept_table
 from backout.postgres.proxy import capture as captures
 from backout.postgres.proxy import held
 from backout.postgres.proxy.capture import Capture, text
+from backout.postgres.proxy.kept_tables import GRANTEES
 from backout.postgres.proxy.locking import lock
 from backout.postgres.proxy.pipe import Pipe
 from backout.postgres.proxy.policy import KeepPlan, Policy
@@ -98,13 +99,7 @@ class Bench:
 
     def close_to_others(self, target: sql.Identifier) -> None:
         """Default privileges gave the application's role the right to read kept values, once."""
-        grantees = self.pipe.rows(
-            """SELECT DISTINCT coalesce(r.rolname, '') FROM pg_catalog.pg_class c
-               CROSS JOIN LATERAL pg_catalog.aclexplode(c.relacl) a
-               LEFT JOIN pg_catalog.pg_roles r ON r.oid = a.grantee
-               WHERE c.oid = pg_catalog.to_regclass($1) AND a.grantee <> c.relowner""",
-            text(target),
-        )
+        grantees = self.pipe.rows(GRANTEES.format(name="$1"), text(target))
         roles = [sql.Identifier(row[0]) if row[0] else sql.SQL("PUBLIC") for row in grantees]
         revoke = sql.SQL("REVOKE ALL ON {} FROM {}")
         self.pipe.inject([(text(revoke.format(target, role)), ()) for role in (*roles, sql.SQL("PUBLIC"))])

@@ -10,7 +10,7 @@ from psycopg import sql
 from backout.model.plan import Keep, KeepHow
 from backout.postgres.names import KEPT_SCHEMA
 from backout.postgres.proxy import capture as captures
-from backout.postgres.proxy import disk, held, relevance
+from backout.postgres.proxy import delta, disk, held, relevance
 from backout.postgres.proxy.arrays import array, elements
 from backout.postgres.proxy.capture import CHANGED, OPERATION, cells, text
 from backout.postgres.proxy.pipe import Pipe
@@ -75,6 +75,8 @@ class Gate:
             if _destroyed(copy, tx, after):
                 copied.setdefault(copy.oid, set()).update(copy.columns)
                 yield self._record_copy(copy)
+            elif copy.before is not None:  # a later transaction may need it; the caller drops what is left
+                delta.rename(self._pipe, copy.kept, copy.before.name)
             else:
                 self._drop(copy.kept)
         for caught in tx.caught:
@@ -89,7 +91,12 @@ class Gate:
         rows = self._count(copy.kept, _ROWS)
         if rows != copy.rows:
             raise NotLet("gate", GATE, f"{copy.kept} holds {rows} rows and {copy.rows} were copied")
+        if rows < copy.live_rows:
+            detail = f"{copy.kept} holds {rows} rows and {copy.keep.table} has {copy.live_rows}"
+            raise NotLet("gate", GATE, detail)
         values = self._count(copy.kept, cells(copy.columns))
+        if copy.before is not None:  # more is of rows that were gone before: not destroyed by this down
+            values = min(values, copy.values)
         counts = (rows, values, copy.values)
         self._record(copy.keep, copy.oid, copy.sequence, copy.kept, (copy.key, copy.columns), counts)
         return copy.kept

@@ -16,12 +16,13 @@ from psycopg import sql
 from backout.model.plan import Keep, KeepHow
 from backout.model.statement import Statement, StatementClass
 from backout.postgres.names import KEPT_SCHEMA, MESSAGE_PREFIX
-from backout.postgres.proxy import disk, held, relevance
+from backout.postgres.proxy import delta, disk, held, relevance
 from backout.postgres.proxy.arrays import array, elements
 from backout.postgres.proxy.bench import Bench
 from backout.postgres.proxy.capture import cells, stored, text
 from backout.postgres.proxy.guards import Guards
 from backout.postgres.proxy.pipe import InjectionFailed
+from backout.postgres.proxy.policy import PreCopy
 from backout.postgres.proxy.tables import Table, Tables, canonical, family, named, read_tables
 from backout.postgres.proxy.transaction import KEEP, Copy, Done, NotLet, Transaction
 
@@ -176,7 +177,11 @@ class Keeper:
             case KeepHow.COLUMNS if there:
                 rest = tuple(name for name in keep.key or _all_columns(table) if name not in there)
                 rest = tuple(name for name in rest if name in names)
-                self._copy(tx, table, keep, rest, there)
+                before = self._copied_before(tables, table, keep)
+                if before is not None and there == keep.columns:
+                    self._complete(tx, table, before, rest, there)
+                else:
+                    self._copy(tx, table, keep, rest, there)
         if table.name in map(canonical, self._plan.rewrites):
             rows = self._pipe.rows(f"SELECT pg_catalog.count(*)::text FROM {table.name}")  # noqa: S608 - quoted
             tx.row_counts[table.oid] = int(rows[0][0] or 0)
@@ -188,9 +193,24 @@ class Keeper:
             what = f"{keep.table} has no column {', '.join(lost)}"
             raise NotLet("keep", KEEP, f"{what}, and no earlier transaction kept it: the plan is stale")
 
+    def _copied_before(self, tables: Tables, table: Table, keep: Keep) -> PreCopy | None:
+        found = (before for before in self._plan.pre_copies if before.keep == keep)
+        return next((one for one in found if delta.usable(self._pipe, tables, table, one)), None)
+
+    def _complete(
+        self, tx: Transaction, table: Table, before: PreCopy, key: tuple[str, ...], wanted: tuple[str, ...]
+    ) -> None:
+        begun = time.monotonic()
+        kept, sequence = self._bench.new_name(table)
+        done = delta.complete(self._pipe, table, before, kept, key, wanted)
+        copy = Copy(before.keep, table.oid, sequence, kept, key, wanted, done.rows, done.values)
+        copy.before, copy.live_rows, copy.seconds = before, done.live_rows, time.monotonic() - begun
+        tx.copies.append(copy)
+
     def _copy(
         self, tx: Transaction, table: Table, keep: Keep, key: tuple[str, ...], wanted: tuple[str, ...]
     ) -> None:
+        begun = time.monotonic()
         kept, sequence = self._bench.new_name(table)
         target = sql.Identifier(KEPT_SCHEMA, kept)
         query = sql.SQL("CREATE TABLE {} AS SELECT {} FROM {}").format(
@@ -203,9 +223,9 @@ class Keeper:
         answer = self._pipe.inject([(text(query), ())])[0]
         self._bench.close_to_others(target)
         rows = int(answer.tag.rsplit(" ", 1)[-1])
-        tx.copies.append(
-            Copy(keep, table.oid, sequence, kept, key, wanted, rows, self._cells_of(table, wanted))
-        )
+        values = self._cells_of(table, wanted)
+        seconds = time.monotonic() - begun
+        tx.copies.append(Copy(keep, table.oid, sequence, kept, key, wanted, rows, values, seconds))
 
     def _cells_of(self, table: Table, names: tuple[str, ...]) -> int:
         """Counted where they are, and not where they were copied to: the gate compares the two."""

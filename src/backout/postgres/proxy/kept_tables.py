@@ -26,6 +26,13 @@ _COLUMNS = """
     PRIMARY KEY (incident, seq)"""
 
 
+GRANTEES = """SELECT DISTINCT coalesce(r.rolname, '') FROM pg_catalog.pg_class c
+CROSS JOIN LATERAL pg_catalog.aclexplode(c.relacl) a
+LEFT JOIN pg_catalog.pg_roles r ON r.oid = a.grantee
+WHERE c.oid = pg_catalog.to_regclass({name}) AND a.grantee <> c.relowner"""
+"""Who got rights on a table of ours by default privileges; an empty name is PUBLIC."""
+
+
 def ensure_schema(session: Session, role: str = "") -> None:
     """Create the schemas `backout` and `backout_kept` and the manifest where they are missing.
 

@@ -33,6 +33,26 @@ class LockWait:
 
 
 @dataclass(frozen=True, slots=True)
+class PreCopy:
+    """A copy of key and columns made before the tool started, as one transaction snapshot saw them.
+
+    Not complete, and so never counted as kept: under the lock the row versions of every transaction that
+    was unfinished or later are added, and it gets the name of a kept table.
+    """
+
+    keep: Keep
+    name: str
+    """Bare name in schema `backout_kept`."""
+    oid: int
+    """Of the table that was copied."""
+    horizon: str
+    """The oldest transaction that was unfinished at the snapshot (xid8)."""
+    rows: int
+    numbers: tuple[tuple[str, int], ...]
+    """Attribute number of each column: a column made anew under the old name is not the one copied."""
+
+
+@dataclass(frozen=True, slots=True)
 class KeepPlan:
     """What to keep before it is destroyed.
 
@@ -46,6 +66,8 @@ class KeepPlan:
     rewrites: tuple[str, ...] = ()
     """Tables (as in `Keep.table`) that the rehearsal saw rewritten although only columns are kept: their
     rows are counted before and after, since a rewrite and a TRUNCATE look alike in the catalog."""
+    pre_copies: tuple[PreCopy, ...] = ()
+    """Copies made before; a keep without one is copied under the lock."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,6 +57,8 @@ class SeenCommit:
     locks: tuple[HeldLock, ...] = ()
     waited_seconds: float = 0.0
     """For which the locks of ours were waited for."""
+    copied: tuple[tuple[str, float], ...] = ()
+    """(table as the plan names it, seconds under the lock) of every copy of columns or a whole table."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from backout.model.plan import Keep
 from backout.model.statement import Statement
 from backout.postgres.proxy.capture import Capture
+from backout.postgres.proxy.policy import PreCopy
 from backout.postgres.proxy.tables import Tables
 
 
@@ -39,6 +40,12 @@ class Copy:
     rows: int
     values: int
     """Non-NULL cells of these columns in the table itself, counted under the lock."""
+    seconds: float = 0.0
+    """Under the lock, for copying and counting."""
+    before: PreCopy | None = None
+    """What it was made from; holds rows then that were deleted before the lock."""
+    live_rows: int = 0
+    """Rows of the table itself with a value in these columns (for a pre-copy)."""
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from backout.model.loss import DestroyedBy
 from backout.model.people import Role
-from backout.model.plan import Option, Proposal, Strategy, Verdict
+from backout.model.plan import KeepWay, Option, Proposal, Strategy, Verdict
 from backout.model.repair import RepairPlan
 from backout.render import losses, words
 from backout.render.layout import State, Style, hanging, wrap
@@ -71,6 +71,11 @@ def _loss(proposal: Proposal) -> list[str]:
         told = f"{words.figure(loss.values)} values ({words.basis(loss.values)})"
         verb = "brings back" if loss.brought_back else "does not give back"
         lines += hanging(f"  {verb} ", f"{losses.name(loss)}: {told}", _SIGNED)
+    before = [words.plain_table(k.table) for k in proposal.keeps if k.way is KeepWay.PRE_COPY]
+    if before:
+        lines += hanging(
+            "  copies before the down ", f"{', '.join(before)}; the rest under its lock", _SIGNED
+        )
     return lines + (_repair(proposal.repair) if proposal.repair else [])
 
 

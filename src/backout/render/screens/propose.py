@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
 from backout.model.gate import Proposals
 from backout.model.incident import Incident
-from backout.model.plan import Option, Proposal, Rehearsal, Strategy, Verdict, disk_need
+from backout.model.plan import LockForecast, Option, Proposal, Rehearsal, Strategy, Verdict, disk_need
 from backout.model.snapshot import Scope, Snapshot
 from backout.model.triage import Triage
 from backout.render import losses, words
@@ -73,6 +73,8 @@ def evidence(
         detail = f": {difference.detail}" if difference.detail else ""
         lines += hanging("    ", f"{words.plain_table(difference.object)} {difference.change}{detail}", style)
     lines += hanging("  locks ", _locks(rehearsal), style) if rehearsal.locks else []
+    for told in _ways(rehearsal.lock_forecast):
+        lines += hanging("  keeps ", told, style)
     if rehearsal.kept_bytes:
         told = f"{words.size(disk_need(rehearsal.kept_bytes))} on the target for kept values, WAL included"
         lines += hanging("  disk  ", told, style)
@@ -103,6 +105,18 @@ def _locks(rehearsal: Rehearsal) -> str:
         for lock in rehearsal.locks
     ]
     return ", ".join(told)
+
+
+def _ways(forecast: LockForecast | None) -> Iterator[str]:
+    """Where a copy under the lock would be over the budget: both ways, table by table and in all."""
+    if forecast is None or forecast.pre_copy_seconds is None:
+        return
+    for row in forecast.tables:
+        under, left = words.duration(row.under_lock_seconds), row.pre_copy_seconds
+        beside = f"by pre-copy {words.duration(left)}" if left is not None else row.reason or "not asked for"
+        yield f"{words.plain_table(row.table)} {row.way.value}: copied under the lock {under}, {beside}"
+    both = words.duration(forecast.under_lock_seconds), words.duration(forecast.pre_copy_seconds)
+    yield f"locks held, doubled as production is not quiet: {both[0]}, by pre-copy {both[1]}"
 
 
 _HEADS = (
