@@ -13,7 +13,6 @@ from backout.errors import Refused
 from backout.model.gate import Proposals
 from backout.model.incident import Incident
 from backout.model.journal import EntryKind
-from backout.model.plan import KeepWay
 from backout.model.restore import NewSide, RestorePlan
 from backout.postgres import pre_copies
 from backout.records import codec
@@ -57,10 +56,9 @@ def _new_side(desk: Desk, incident: Incident) -> str:
 
 def _drop_pre_copies(desk: Desk, incident: Incident) -> None:
     """What a run that was killed, and never resumed, has copied before a down that did not come."""
-    rounds = [e for e in desk.app.journal.read(incident.id) if e.kind is EntryKind.FINISHED]
-    proposed = [codec.load(Proposals, e.body) for e in rounds if e.body.get("type") == "Proposals"]
-    keeps = (keep for one in proposed for proposal in one.proposals for keep in proposal.keeps)
-    if any(keep.way is KeepWay.PRE_COPY for keep in keeps):
+    entries = desk.app.journal.read(incident.id)
+    downs = [entry.kind for entry in entries if entry.key.endswith(".execution.down")]
+    if downs[-1:] == [EntryKind.STARTED]:
         with desk.app.world(incident.target).databases.operate("backout/close") as session:
             pre_copies.drop(session, incident.id)
 

@@ -18,9 +18,12 @@ from backout.postgres.connect import Session, place_of
 from backout.postgres.proxy.capture import columns, stored
 from backout.postgres.proxy.kept_tables import GRANTEES
 from backout.postgres.proxy.policy import PreCopy, Rows
-from backout.postgres.proxy.tables import Table, family, named, read_tables
+from backout.postgres.proxy.tables import Table, named, read_tables
 
 _HORIZON = "SELECT pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())::text"
+_TREE = """SELECT relkind = 'p' OR EXISTS (SELECT FROM pg_catalog.pg_inherits i
+                                        WHERE %(oid)s::oid IN (i.inhparent, i.inhrelid))
+FROM pg_catalog.pg_class WHERE oid = %(oid)s::oid"""
 # A deferrable key may hold twins for a while, a partial or computed one says nothing of the rest.
 _KEY = """SELECT EXISTS (SELECT FROM pg_catalog.pg_index i
   WHERE i.indrelid = %s::oid AND i.indisunique AND i.indisvalid AND i.indimmediate
@@ -56,8 +59,8 @@ def why_not(session: Session, keep: Keep) -> str:
     table = named(tables, keep.table)
     if table is None:
         return "it is not there"
-    if len(family(tables, table.oid)) > 1 or table.parents:
-        return "it has partitions or children, or is one"
+    if session.execute(_TREE, {"oid": table.oid}).fetchone() == (True,):
+        return "it is partitioned, a partition, or has children"
     row = session.execute(_KEY, (table.oid, list(keep.key))).fetchone()
     return "" if keep.key and row == (True,) else "it has no unique key that is never NULL"
 
