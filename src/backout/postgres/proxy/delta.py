@@ -21,7 +21,8 @@ from backout.postgres.proxy.tables import Table, Tables, family
 from backout.postgres.proxy.transaction import KEEP, NotLet
 
 _FIND = "SELECT pg_catalog.to_regclass($1)::pg_catalog.text"
-_SINCE = "pg_catalog.age(t.xmin) <= pg_catalog.age(({}::bigint & 4294967295)::pg_catalog.text::xid)"
+# the bound stands in a SELECT of its own, or the server would reckon it anew for every row
+_SINCE = "pg_catalog.age(t.xmin) <= (SELECT pg_catalog.age(({}::bigint & 4294967295)::pg_catalog.text::xid))"
 # xmax of a row that ON CONFLICT inserted is 0; one that it updated carries the lock it took before
 _ADD = """WITH written AS (
   INSERT INTO {kept} ({names}) SELECT {stored} FROM {table} t WHERE {since}
