@@ -15,7 +15,7 @@ from backout.model.cutover import Moved
 from backout.model.execution import Diagnostics, Execution, Outcome
 from backout.model.gate import Clearance
 from backout.model.plan import KeepWay, Proposal
-from backout.phases.execution import completing, decide, diagnose, finish, looks
+from backout.phases.execution import completing, decide, diagnose, finish, hold, looks
 from backout.phases.execution.facts import Sight
 from backout.ports.migrator import Observation, Recovery, ToolEnvironment, ToolResult
 from backout.ports.run import Attempt, Run, Standing
@@ -126,6 +126,7 @@ def _through_proxy(
         keep=KeepPlan(proposal.keeps, run.incident, rewrites=proposal.rewrites, pre_copies=before),
         gate=GatePlan(proposal.attributes_after, (history,)),
         budgets=proposal.budgets,
+        on_writing=lambda: hold.await_line(world, proposal, run.incident),
         blockers=lambda pid: looks.blockers(world, pid, attempt.name),
         on_wait=lambda wait: looks.told(run, wait),
     )

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 
 from backout.errors import BackoutError
 from backout.model.plan import Proposal
 from backout.ports.world import World
 from backout.postgres import advisory
+
+_LINE_SECONDS = 2.0
 
 
 @contextmanager
@@ -38,14 +39,22 @@ def behind_the_down(world: World, proposals: Sequence[Proposal], incident: str) 
     if key is None:
         yield
         return
-    over = threading.Event()
-    line = threading.Thread(target=_stand_in_line, args=(world, key, incident, over), daemon=True)
-    line.start()
-    try:
+    with ExitStack() as stack:
+        # What fails here fails quietly: the watch asks for the lock itself, and looks.
+        with suppress(BackoutError):
+            session = stack.enter_context(world.databases.operate(_name(incident)))
+            stack.enter_context(advisory.line(session, key, f"backout/{incident}/%"))
         yield
-    finally:
-        over.set()
-        line.join()
+
+
+def await_line(world: World, proposal: Proposal, incident: str) -> None:
+    """Asked before the tool's first write, when it has its lock and no other: whoever is to stand behind it
+    stands there before it can end, however busy this machine is."""
+    key = _key(world, (proposal,))
+    if key is None:
+        return
+    with suppress(BackoutError), world.databases.operate(f"backout/{incident}/line") as session:
+        advisory.await_line(session, key, _name(incident), _LINE_SECONDS)
 
 
 def _key(world: World, proposals: Sequence[Proposal]) -> int | None:
@@ -60,9 +69,3 @@ def _key(world: World, proposals: Sequence[Proposal]) -> int | None:
 def _name(incident: str) -> str:
     """Not one of the names under which a resume looks for what an earlier attempt left behind."""
     return f"backout/hold/{incident}"
-
-
-def _stand_in_line(world: World, key: int, incident: str, over: threading.Event) -> None:
-    """What fails here fails quietly: the watch asks for the lock itself, and looks."""
-    with suppress(BackoutError), world.databases.operate(_name(incident)) as session:
-        advisory.stand_in_line(session, key, f"backout/{incident}/%", over)

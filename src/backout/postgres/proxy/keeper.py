@@ -45,6 +45,8 @@ class Keeper:
 
         Raises `NotLet` when it cannot be kept.
         """
+        if not tx.wrote:
+            self._policy.on_writing()
         tx.wrote = True
         self._begin(tx)
         keeps = list(self._wanted(tx, writing))

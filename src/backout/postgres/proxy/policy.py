@@ -86,6 +86,10 @@ def _nobody(_pid: int) -> tuple[int, ...]:
     return ()
 
 
+def _at_once() -> None:
+    return None
+
+
 def _go_on(_wait: LockWait) -> str | None:
     return None
 
@@ -116,6 +120,8 @@ class Policy:
     """Tables whose attribute lists are noted with every commit (a rehearsal asks for them)."""
     also: Callable[[Injected], str | None] = _agree
     """One more check at the gate: a reason to refuse the COMMIT, or None."""
+    on_writing: Callable[[], None] = _at_once
+    """Called before the first write of every transaction, when nothing is locked for it yet."""
     on_commit: Callable[[str], None] = _ignore
     """Called with the xid before COMMIT is forwarded; when it raises, the transaction is rolled back."""
     on_committed: Callable[[str], None] = _ignore
