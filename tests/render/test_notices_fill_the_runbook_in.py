@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from backout.model.check import Check, CheckState
+from backout.model.cutover import CutoverProof, Moved, StaleWrite, Step, StepTime
 from backout.model.execution import Outcome, Watch, WatchSample
+from backout.model.fates import Fates
 from backout.render import notices
 from tests.render import samples
 
@@ -105,6 +107,26 @@ def test_a_rollback_that_did_not_happen_is_never_called_complete():
     assert "ALARM: the migration came back in transaction 754" in notices.resolution(
         samples.INCIDENT, samples.EXECUTION, samples.GREEN, watch=back
     )
+
+
+def test_going_back_after_a_restore_is_told_with_what_became_of_every_write():
+    fates = Fates(carried=7_040, archived=1, parked=1)
+    moved = Moved(
+        *("3f2a", "10.0.0.9:5433", "10.0.0.4:5432", (StepTime(Step.RELEASE, 115.2),), 1, 3, 0, "", ""),
+        canary=Check("canary", CheckState.PASS, "the new side answers"),
+    )
+    quiet = CutoverProof((), (), (), (), 5.0)
+    text = notices.went_back(samples.INCIDENT, samples.PROPOSAL, fates, moved, quiet)
+    assert text.startswith(
+        "Traffic went back to the old side of heroes-production: "
+        "`1795314660000_hero-snapshots-v2` is live again. The move is complete."
+    )
+    assert "of 7,042 writes made on the restored instance" in text
+    assert "held for 115 ms" in text
+    stale = replace(quiet, stale=(StaleWrite("0/3000028", 754, "03:24:12"),))
+    text = notices.went_back(samples.INCIDENT, samples.PROPOSAL, fates, moved, stale)
+    assert "The move is NOT complete." in text
+    assert "Checks fail: witness (0/3000028 (transaction 754))" in text
 
 
 def test_no_notice_carries_a_secret_or_a_control_character():

@@ -158,6 +158,9 @@ def test_the_way_back_brings_everything_written_since_to_the_old_side(guarded: S
     assert ledger.errors == []
     fates = used["went"]["fates"]
     assert (fates["parked"], fates["archived"]) == (0, 0), "nobody wrote a motto there"
+    told = (made.root / "notices.log").read_text()
+    assert told.count("Traffic went back to the old side") == 1, told
+    assert f"of {fates['carried'] + fates['listed']:,} writes made on the restored instance" in told
     with made.connect() as session:
         issues = {str(r[0]): [r[1], r[2]] for r in session.execute("SELECT id, title, version FROM issues")}
         users: dict[str, str] = dict(session.execute("SELECT id::text, name FROM users").fetchall())

@@ -70,7 +70,7 @@ def use(desk: Desk, asked: ToGoBack, person: str, how: How) -> WayBackUsed:
         run = desk.story(incident.id, _prefix(desk, incident.id))
         run.decide("signed", {"person": person, "key": key})
         role = desk.need(incident.id, "triage.find", Triage).identity.role
-        went = story.go_back(run, desk.app.world(incident.target), proposal, done, role)
+        went = story.go_back(run, desk.app.world(incident.target), incident, proposal, done, role)
     following = "nothing" if all_good(went.proof.checks) else f"backout show {incident.id}"
     return WayBackUsed(incident.id, went, following)
 

@@ -10,11 +10,13 @@ import math
 from collections.abc import Sequence
 from datetime import datetime
 
-from backout.model.check import CheckState, all_good
+from backout.model.check import Check, CheckState, all_good
+from backout.model.cutover import CutoverProof, Moved
 from backout.model.execution import Execution, Outcome, Verification, Watch
+from backout.model.fates import Fates
 from backout.model.incident import Incident
 from backout.model.loss import DestroyedBy
-from backout.model.plan import Rehearsal, Strategy
+from backout.model.plan import Proposal, Rehearsal, Strategy
 from backout.model.repair import RepairDone
 from backout.model.restore import RestoreDone
 from backout.model.snapshot import Snapshot
@@ -147,7 +149,7 @@ def resolution(
         data_loss(done) if anew is None else "",
         _repaired(repaired) if repaired else "",
         *(_anew(anew) if anew else ()),
-        *_not_passed(checks),
+        *_not_passed(checks.checks),
         "" if done.strategy == Strategy.F_FINISH.value else _watched(watch),
         policy_note,
         f"Incident ticket: {incident.ticket or 'none was named'}. "
@@ -215,10 +217,24 @@ def _anew(done: RestoreDone) -> tuple[str, ...]:
     )
 
 
-def _not_passed(checks: Verification) -> list[str]:
+def went_back(incident: Incident, proposal: Proposal, fates: Fates, moved: Moved, proof: CutoverProof) -> str:
+    """After a restore traffic is on the old side again: what that means, and what became of the writes."""
+    names = ", ".join(f"`{migration.name}`" for migration in proposal.migrations)
+    complete = "complete" if proof.complete else "NOT complete"
+    return _notice(
+        f"Traffic went back to the old side of {incident.target}: {names} is live again. The move is {complete}.",
+        f"Target: {_place(incident)}",
+        f"Data: of {words.plural(fates.total, 'write')} made on the restored instance, {words.fates(fates)}, "
+        f"0 lost. Writes were held for {moved.hold_ms:.0f} ms.",
+        *_not_passed(proof.checks),
+        _who(incident, "", "the restored instance is kept until the incident is closed"),
+    )
+
+
+def _not_passed(checks: Sequence[Check]) -> list[str]:
     lines = []
     for state in (CheckState.FAIL, CheckState.UNKNOWN, CheckState.WARN, CheckState.SKIPPED):
-        found = [f"{check.name} ({check.detail})" for check in checks.checks if check.state is state]
+        found = [f"{check.name} ({check.detail})" for check in checks if check.state is state]
         lines += [f"Checks {state.value}: {'; '.join(found)}"] if found else []
     return lines
 

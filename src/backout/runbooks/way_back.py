@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from backout.model.incident import Incident
 from backout.model.plan import Proposal
 from backout.model.restore import RestoreDone, RestorePlan, WayBackState, WentBack
+from backout.phases.communication import act as communication
 from backout.phases.cutover import move
 from backout.phases.lost_writes import carry, way_back
 from backout.ports.run import Run
@@ -15,7 +17,9 @@ def state(world: World, proposal: Proposal, done: RestoreDone) -> WayBackState:
     return move.way_back_state(world, _plan(proposal), done.moved)
 
 
-def go_back(run: Run, world: World, proposal: Proposal, done: RestoreDone, role: str) -> WentBack:
+def go_back(
+    run: Run, world: World, incident: Incident, proposal: Proposal, done: RestoreDone, role: str
+) -> WentBack:
     """The same protocol with the sides exchanged; the fence of the first move is opened by the switch. Typed
     again after a stop it settles what was held and goes on. `role` is the tool's own."""
     plan, slot = _plan(proposal), done.moved.way_back
@@ -30,6 +34,8 @@ def go_back(run: Run, world: World, proposal: Proposal, done: RestoreDone, role:
         carry.catch_up(run, drain)
         moved, proof = move.cross(run, ground, plan.proof_seconds)
     fates = way_back.final(run, old, slot, role)
+    # before the end is recorded: a story that has ended is not gone through again
+    communication.went_back(run, incident, proposal, fates, moved, proof)
     went = run.step("done", WentBack, lambda _: WentBack(fates, moved, proof))
     move.give_up_way_back(world, plan, slot)
     return went

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from backout.model.cutover import CutoverProof, Moved
 from backout.model.execution import Execution, Verification
+from backout.model.fates import Fates
 from backout.model.incident import Incident
-from backout.model.plan import Rehearsal
+from backout.model.plan import Proposal, Rehearsal
 from backout.model.repair import RepairDone
 from backout.model.restore import RestoreDone
 from backout.model.snapshot import Snapshot
@@ -39,3 +41,11 @@ def resolution(
     """The resolution; it states the data loss, what came back and every check that is not known."""
     text = notices.resolution(incident, done, checks, repaired=repaired, anew=anew)
     run.notice("communication.resolution", text, "stakeholders")
+
+
+def went_back(
+    run: Run, incident: Incident, proposal: Proposal, fates: Fates, moved: Moved, proof: CutoverProof
+) -> None:
+    """After a restore traffic is on the old side again, and the migration is live."""
+    text = notices.went_back(incident, proposal, fates, moved, proof)
+    run.notice("communication.went_back", text, "stakeholders")
