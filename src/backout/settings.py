@@ -236,6 +236,11 @@ class Channels(_Strict):
     """Where notices go; every notice is in the journal too."""
 
     file: str | None = Field(None, description="Notices are appended to this file.")
+    command: list[str] = Field(
+        [],
+        description="Program and arguments that get every notice on stdin, for chat and mail; in its "
+        "environment are BACKOUT_INCIDENT and BACKOUT_AUDIENCE.",
+    )
     update_every: Span = Field(20 * 60.0, description="How often stakeholders are promised an update.")
 
 

@@ -28,6 +28,8 @@ def test_the_documents_of_one_incident_fit_their_schemas(
     accept = ("--strategy", "A", "--accept", "users.full_name")
     typed("open", "--last", "1", "--target", "heroes")
     typed("status")
+    typed("update", "--say", "the tables are looked at")
+    typed("update", "--if-due")
     typed("show")
     typed("propose", code=4)
     typed("approve", *accept, *signed("priya.raman"))

@@ -15,6 +15,9 @@ from backout.errors import BackoutError
 from backout.model.incident import Incident
 from backout.model.journal import Entry, EntryKind
 
+UPDATE = "communication.update"
+"""Key of the status updates, which belong to no round."""
+
 
 def status(desk: Desk) -> StatusList:
     """All incidents that are not closed, newest first, and what of ours needs attention."""
@@ -31,10 +34,15 @@ def line(desk: Desk, incident_id: str) -> IncidentLine:
     now, waits, following = _where(incident_id, entries)
     return IncidentLine(
         *(incident.id, incident.target, incident.environment, now, waits),
-        *(entries[-1].actor, current_round(entries), update_due(desk.app, incident, entries)),
+        *(_acts(entries), current_round(entries), update_due(desk.app, incident, entries)),
         tuple(job.name for job in holds(desk, incident_id)),
         following,
     )
+
+
+def _acts(entries: tuple[Entry, ...]) -> str:
+    """Who did the newest thing; a status update is often a clock's."""
+    return next(entry.actor for entry in reversed(entries) if entry.key != UPDATE)
 
 
 def _where(incident_id: str, entries: tuple[Entry, ...]) -> tuple[str, str, str]:
@@ -64,11 +72,12 @@ def update_due(app: Application, incident: Incident, entries: tuple[Entry, ...])
     opened = datetime.fromisoformat(incident.opened_at)
     if not notices:
         return (opened + INITIAL_NOTICE_WITHIN).isoformat()
-    every = timedelta(seconds=_every(app))
-    return (datetime.fromisoformat(notices[-1].at) + every).astimezone(UTC).isoformat(timespec="seconds")
+    due = datetime.fromisoformat(notices[-1].at) + timedelta(seconds=every(app))
+    return due.astimezone(UTC).isoformat(timespec="seconds")
 
 
-def _every(app: Application) -> float:
+def every(app: Application) -> float:
+    """Seconds between two status updates, as they are promised."""
     try:
         return app.settings.channels.update_every
     except BackoutError:

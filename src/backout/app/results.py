@@ -118,6 +118,24 @@ class IncidentLine:
 
 
 @dataclass(frozen=True, slots=True)
+class Told:
+    """One status update that was sent."""
+
+    incident: str
+    text: str
+    due: str
+    """RFC 3339: when the next one is due."""
+
+
+@dataclass(frozen=True, slots=True)
+class Updates:
+    """`update`."""
+
+    told: tuple[Told, ...]
+    next: str
+
+
+@dataclass(frozen=True, slots=True)
 class KeptAge:
     """Kept values of one back-out: since when they are kept, and until when they are wanted."""
 

@@ -22,6 +22,7 @@ DOCUMENTS: Mapping[str, type] = {
     "resume": results.Ran,
     "verify": results.Verified,
     "status": results.StatusList,
+    "update": results.Updates,
     "show": Known,
     "sheet": Known,
     "diagnose": Execution,

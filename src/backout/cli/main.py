@@ -21,6 +21,7 @@ VERBS = (
     Verb("resume", "run:resume", "Go on after a stop: looks first, and never repeats an effect."),
     Verb("verify", "verify:verify", "Check history, schema, kept values and the validation plan."),
     Verb("status", "status:status", "What is happening, who acts, what is safe, what is next."),
+    Verb("update", "update:update", "Tell stakeholders how it stands, now or when it is due."),
     Verb("show", "show:show", "The runbook's condensed checklist with its evidence."),
     Verb("sheet", "show:sheet", "The hand-over sheet: what holds, and the plain commands."),
     Verb("diagnose", "show:diagnose", "What was captured when the down failed."),

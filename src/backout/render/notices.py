@@ -25,7 +25,7 @@ from backout.render import losses, words
 
 UPDATE_MINUTES = 20
 """Status updates come every 15 to 30 minutes (runbook); 20 is PagerDuty's rule for the first two hours."""
-_UNCHANGED = "nothing has been changed; backout has only read"
+UNCHANGED = "nothing has been changed; backout has only read"
 
 
 def initial(
@@ -51,7 +51,7 @@ def initial(
         f"Target: {_place(incident)}, {found.identity.target}",
         f"Symptom: {incident.symptom}" if incident.symptom else "",
         _above(found),
-        _who(incident, acts, _UNCHANGED),
+        _who(incident, acts, UNCHANGED),
         policy_note,
         _update(next_update),
     )
@@ -70,7 +70,7 @@ def snapshot_saved(
         f"Snapshot saved: `{snapshot.id}` ({snapshot.scope.value}, {words.size(snapshot.size_bytes)}, "
         f"LSN {snapshot.lsn}). {_eta(eta_seconds)}",
         f"Target: {_place(incident)}",
-        _who(incident, acts, _UNCHANGED),
+        _who(incident, acts, UNCHANGED),
         _update(next_update),
     )
 
@@ -87,7 +87,7 @@ def proposed(
     return _notice(
         f"Rollback rehearsed on a restored copy of {incident.target}; it waits for approvals.",
         *lines,
-        _who(incident, acts, _UNCHANGED),
+        _who(incident, acts, UNCHANGED),
         f"Next: backout approve {incident.id}",
         _update(next_update),
     )
@@ -222,7 +222,8 @@ def went_back(incident: Incident, proposal: Proposal, fates: Fates, moved: Moved
     names = ", ".join(f"`{migration.name}`" for migration in proposal.migrations)
     complete = "complete" if proof.complete else "NOT complete"
     return _notice(
-        f"Traffic went back to the old side of {incident.target}: {names} is live again. The move is {complete}.",
+        f"Traffic went back to the old side of {incident.target}: {names} is live again. "
+        f"The move is {complete}.",
         f"Target: {_place(incident)}",
         f"Data: of {words.plural(fates.total, 'write')} made on the restored instance, {words.fates(fates)}, "
         f"0 lost. Writes were held for {moved.hold_ms:.0f} ms.",
