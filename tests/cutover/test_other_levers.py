@@ -149,9 +149,18 @@ def test_without_a_way_to_read_back_an_instance_is_unknown_and_never_complete(tm
 
 
 def command_lever(secret: Path, state: Path, **more: object):
-    """A secrets manager, as two programs of the user's see it."""
+    """A secrets manager, as two programs of the user's see it: a reader gets the old one or the new one."""
     read = [sys.executable, "-c", f"print(open({str(secret)!r}).read(), end='')"]
-    write = [sys.executable, "-c", f"import sys; open({str(secret)!r}, 'w').write(sys.stdin.read())"]
+    write = [
+        sys.executable,
+        "-c",
+        f"""
+import os, sys
+with open({str(secret)!r} + '.new', 'w') as out:
+    out.write(sys.stdin.read())
+os.replace({str(secret)!r} + '.new', {str(secret)!r})
+""",
+    ]
     restart = [sys.executable, "-c", ""]
     return {"state": str(state), "read": read, "write": write, "restart": restart, **more}
 
