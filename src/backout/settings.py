@@ -141,6 +141,9 @@ class TrafficSettings(_Strict):
     listen: str = Field("127.0.0.1", description="Address on which a restored instance listens.")
     host: str = Field("127.0.0.1", description="How the application or its pooler reaches this machine.")
     port: int = Field(5433, ge=1, le=65535, description="Port of a restored instance.")
+    canary: Span = Field(
+        0.0, description="How long instances that only read may try the restored side before traffic moves."
+    )
     proof: Span = Field(15 * 60.0, description="How long stale writers are looked for after the move.")
     way_back: Span = Field(
         48 * 3600.0, description="How long the way back to the old side stays armed; it retains WAL."

@@ -135,6 +135,12 @@ def run(desk: Desk, incident_id: str, go: Mapping[str, str], watch_seconds: floa
     return _ended(desk, incident) or _advance(desk, incident, go, watch_seconds)
 
 
+def canary_for(desk: Desk, incident_id: str, seconds: float | None) -> None:
+    """Note a person's word on the canary reads of this round; None = the plan's stands."""
+    if seconds is not None:
+        desk.signal(desk.incident(incident_id).id, "canary", {"seconds": seconds})
+
+
 def _ended(desk: Desk, incident: Incident) -> Ran | None:
     """The answer of a back-out that came to its end; None while something is left to do, and be it the
     resolution that nobody was told."""

@@ -204,6 +204,7 @@ def new_place(application: Application, name: str) -> NewPlace | None:
         link=traffic_options.link,
         proof_seconds=chosen.proof,
         way_back_hours=chosen.way_back / 3600,
+        canary_seconds=chosen.canary,
     )
 
 

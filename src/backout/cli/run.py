@@ -21,6 +21,12 @@ WatchOption = Annotated[
 ]
 
 
+CanaryOption = Annotated[
+    str | None,
+    typer.Option("--canary", help="Strategy B: canary reads for this long instead of the plan's; 0 = none."),
+]
+
+
 def run(
     incident: Annotated[str | None, typer.Argument(help="The incident; default: the only open one.")] = None,
     application: Annotated[
@@ -28,33 +34,41 @@ def run(
     ] = "",
     confirmed_by: Annotated[str, typer.Option("--confirmed-by", help="Who confirmed that it does.")] = "",
     watch: WatchOption = None,
+    canary: CanaryOption = None,
     by: ActorOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Carry out the approved plan: fresh snapshot, down with every destroyed value kept, verification."""
+    from backout.app.incidents import canary_for
     from backout.app.incidents import run as advance
 
     desk = at_desk(config, by)
+    named = incident_or_only(desk, incident)
+    canary_for(desk, named, seconds(canary))
     go = {"application": application, "confirmed_by": confirmed_by}
     with stop_on_interrupt(desk.ask_to_stop):
-        answer = advance(desk, incident_or_only(desk, incident), go, seconds(watch))
+        answer = advance(desk, named, go, seconds(watch))
     _done(answer, as_json)
 
 
 def resume(
     incident: Annotated[str | None, typer.Argument(help="The incident; default: the only open one.")] = None,
     watch: WatchOption = None,
+    canary: CanaryOption = None,
     by: ActorOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Go on after a stop: looks first, and never repeats an effect."""
+    from backout.app.incidents import canary_for
     from backout.app.incidents import resume as advance
 
     desk = at_desk(config, by)
+    named = incident_or_only(desk, incident)
+    canary_for(desk, named, seconds(canary))
     with stop_on_interrupt(desk.ask_to_stop):
-        answer = advance(desk, incident_or_only(desk, incident), seconds(watch))
+        answer = advance(desk, named, seconds(watch))
     _done(answer, as_json)
 
 

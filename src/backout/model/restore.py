@@ -97,6 +97,21 @@ class RestorePlan:
     way_back_hours: float
     proof_seconds: float
     expected_schema: str = ""
+    canary_seconds: float = 0.0
+    """For how long instances that only read may try the new side before traffic moves."""
+
+
+@dataclass(frozen=True, slots=True)
+class CanaryReads:
+    """Readers have tried the new side while every write still went to the old one."""
+
+    seconds: float
+    sessions: int
+    """The most readers that were seen at once."""
+    lag_bytes: int
+    """The farthest that the new side was behind, in bytes of log."""
+    checks: tuple[Check, ...]
+    """The validation plan, asked on the new side at the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +159,7 @@ class RestoreDone:
     moved: Moved
     proof: CutoverProof
     serving: Serving
+    canary_reads: CanaryReads | None = None
 
     @property
     def checks(self) -> tuple[Check, ...]:

@@ -69,6 +69,7 @@ class NewPlace:
     """A connection string as a dead-man opens it."""
     proof_seconds: float = 900.0
     way_back_hours: float = 48.0
+    canary_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,6 +77,13 @@ def with_address(dsn: str, host: str, port: int) -> str:
     return make_conninfo(dsn, host=host, hostaddr=None, port=port)
 
 
+def with_login(dsn: str, user: str, password: str, database: str) -> str:
+    """The same address and protection for another login; nothing that belongs to the first one goes along."""
+    _parts(dsn)
+    theirs = {"passfile": None, "sslcert": None, "sslkey": None, "sslpassword": None, "options": None}
+    return make_conninfo(dsn, user=user, password=password, dbname=database, **theirs)
+
+
 def open_session(
     dsn: str, application_name: str, *, autocommit: bool = True, statement_timeout_ms: int = 0
 ) -> Session:

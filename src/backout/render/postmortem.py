@@ -13,6 +13,7 @@ from backout.model.execution import Outcome
 from backout.model.journal import Entry, EntryKind
 from backout.model.loss import DestroyedBy
 from backout.model.plan import Verdict
+from backout.model.restore import CanaryReads
 from backout.render import actions, html, integrity, losses, markdown, timeline, words
 from backout.render.document import (
     Bullets,
@@ -158,11 +159,20 @@ def _moved(known: Known) -> str:
     if done is None:
         return ""
     fates = done.carried.fates
+    tried = f"{canary_reads(done.canary_reads)} " if done.canary_reads else ""
     return (
-        f"The state before the migration was restored as a new instance and traffic was moved to "
+        f"The state before the migration was restored as a new instance. {tried}Traffic was moved to "
         f"{done.serving.address}; writes were held for {done.moved.hold_ms:.0f} ms. Of "
         f"{words.plural(fates.total, 'write')} made since the migration {fates.carried:,} were carried over, "
         f"{fates.archived:,} kept, {fates.parked:,} parked and {fates.listed:,} listed."
+    )
+
+
+def canary_reads(tried: CanaryReads) -> str:
+    """What readers have tried before, as one sentence."""
+    return (
+        f"Readers tried it for {words.duration(tried.seconds)} ({tried.sessions} at most), while it was "
+        f"{words.size(tried.lag_bytes)} behind at most."
     )
 
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from backout.errors import BackoutError
+from backout.model.check import Check
 from backout.model.execution import Execution
 from backout.model.gate import Clearance, Proposals
 from backout.model.plan import Proposal, Rehearsal
 from backout.model.restore import LogSource, NewSide, NoRestore, RestoreDone, RestorePlan
 from backout.model.snapshot import BeforeUp
 from backout.model.triage import Triage
-from backout.phases.cutover import move
+from backout.phases.cutover import canary_reads, move
 from backout.phases.execution import act as execution
 from backout.phases.lost_writes import carry, merge_states
 from backout.phases.restore import act as restore
 from backout.phases.restore import decide
+from backout.phases.verification import on_copy
 from backout.ports.run import Run
 from backout.ports.world import World
 from backout.runbooks import guard as guards
@@ -131,11 +133,21 @@ def carry_out(
     carrying = carry.idle if over else carry.carrying
     with carrying(run, world, plan) as drain, move.ground(run, world, plan, drain) as ground:
         carry.catch_up(run, drain)
+        if not over:
+            canary_reads.watch(run, world, plan, drain, lambda: _agreed(run, world, proposal, role))
         own_slot = "" if plan.log.guard else plan.log.slot
         moved, proof = move.cross(run, ground, plan.proof_seconds, own_slot)
     carried = carry.final(run, world, plan)
-    done = run.step("restore.done", RestoreDone, lambda _: RestoreDone(carried, moved, proof, serving))
+    tried = canary_reads.seen(run)
+    done = run.step("restore.done", RestoreDone, lambda _: RestoreDone(carried, moved, proof, serving, tried))
     return execution.moved(run, world, proposal, moved), done
+
+
+def _agreed(run: Run, world: World, proposal: Proposal, role: str) -> tuple[Check, ...]:
+    there = new_side(world, proposal, role)
+    dsn = there.databases.snapshot_dsn()
+    name = f"backout/{run.incident}/canary"
+    return on_copy.run_plan(world.validation, there.databases, on_copy.environment(world, dsn), name)
 
 
 def new_side(world: World, proposal: Proposal, role: str) -> World:

@@ -87,6 +87,7 @@ def plan(
         way_back_hours=place.way_back_hours,
         proof_seconds=place.proof_seconds,
         expected_schema=ground.new_schema,
+        canary_seconds=place.canary_seconds,
     )
     return made, ground
 

@@ -63,6 +63,8 @@ def _restored(rehearsed: Rehearsal | None, budgets: Budgets, why_not: str, *, be
         f"{fates.listed:,} listed; {plan.lever}: {plan.promise}, {plan.pause}"
     )
     told += f"; WRITE PAUSE {plan.unattended}" if plan.unattended else ""
+    if plan.canary_seconds:
+        told += f"; canary reads for {words.duration(plan.canary_seconds)} before it"
     verdict = Verdict.POSSIBLE if beside or plan.uncovered else Verdict.RECOMMENDED
     return replace(row, verdict=verdict, reason=told, lost=0)
 

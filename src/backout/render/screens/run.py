@@ -9,7 +9,7 @@ from backout.model.check import Check, all_good
 from backout.model.execution import Execution, Outcome, Verification, Watch
 from backout.model.plan import Rehearsal, Strategy
 from backout.model.repair import RepairDone
-from backout.model.restore import RestoreDone
+from backout.model.restore import CanaryReads, RestoreDone
 from backout.render import words
 from backout.render.layout import State, Step, Style, checks, hanging, page, passed, steps, tally
 from backout.render.screens.watch import watch_lines
@@ -90,11 +90,22 @@ def _moved(anew: RestoreDone, style: Style) -> list[str]:
         f"{words.plural(fates.total, 'write')} since the migration: {words.fates(fates)}, 0 lost",
         style,
     )
+    if anew.canary_reads is not None:
+        lines += hanging("canary reads  ", canary_reads(anew.canary_reads), style)
     if anew.moved.way_back:
         lines += hanging("way back  ", f"armed until {anew.moved.way_back_until}", style)
     for note in anew.serving.notes:
         lines += hanging("new side  ", note, style)
     return lines + hanging("after a reboot  ", anew.serving.by_hand, style)
+
+
+def canary_reads(tried: CanaryReads) -> str:
+    """`15:00, 3 readers at most, 12 kB behind at most; 6 of 6 checks passed`."""
+    readers = words.plural(tried.sessions, "reader")
+    behind = words.size(tried.lag_bytes)
+    return (
+        f"{words.duration(tried.seconds)}, {readers} at most, {behind} behind at most; {passed(tried.checks)}"
+    )
 
 
 def _size(done: Execution) -> str:
