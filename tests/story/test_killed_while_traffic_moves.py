@@ -260,8 +260,9 @@ def killed_at_random(story: Story, kills: int) -> None:
     for _ in range(kills):
         process = story.type("run", *NO_WATCH)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.communicate(timeout=dice.uniform(1.5, 14))
-        os.killpg(process.pid, signal.SIGKILL)
+            process.communicate(timeout=dice.uniform(1.0, 9))
+        with contextlib.suppress(ProcessLookupError):  # it came to an end of its own
+            os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
     story.until("run", *NO_WATCH)
     ends_well(story)
