@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from backout.app import copies, lock
 from backout.app.aftermath import went_back
-from backout.app.containment import holds
+from backout.app.containment import unreleased
 from backout.app.desk import Desk
 from backout.app.results import Closed
 from backout.app.way_back import armed
@@ -23,10 +23,10 @@ def close(desk: Desk, incident_id: str, reason: str) -> Closed:
     """Close an incident. Refused while it still holds a job; kept values and snapshots stay, and a restored
     instance that traffic was moved to."""
     incident = desk.incident(incident_id)
-    held = holds(desk, incident.id)
+    held = unreleased(desk, incident.id)
     if held:
         raise Refused(
-            f"{held[0].name} is still contained",
+            f"{held[0].name} is still {held[0].state}",
             where=incident.target,
             intact="everything",
             next=f"backout release {incident.id} --name {held[0].name}",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from backout.app import keeping
 from backout.app.aftermath import went_back
-from backout.app.containment import holds
+from backout.app.containment import unreleased
 from backout.app.desk import Desk
 from backout.app.signing import given
 from backout.errors import BackoutError
@@ -57,7 +57,7 @@ def known(desk: Desk, incident_id: str) -> Known:
         verification=_newest_verification(entries) or run.result("verification.checks", Verification),
         watch=_newest_watch(entries),
         kept_until=kept_age.wanted_until if (kept_age := keeping.age(desk, incident.id)) else "",
-        contained=tuple(job.name for job in holds(desk, incident.id)),
+        contained=tuple(job.name for job in unreleased(desk, incident.id)),
         notices=sum(e.kind is EntryKind.NOTICE for e in entries),
         resolved=any(e.key.endswith("communication.resolution") for e in entries),
     )

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from backout.app.comebacks import alarms
 from backout.app.compose import Application
-from backout.app.containment import holds
+from backout.app.containment import unreleased
 from backout.app.desk import INITIAL_NOTICE_WITHIN, Desk
 from backout.app.keeping import ages
 from backout.app.results import IncidentLine, StatusList
@@ -14,6 +14,7 @@ from backout.engine.story import current_round
 from backout.errors import BackoutError
 from backout.model.incident import Incident
 from backout.model.journal import Entry, EntryKind
+from backout.phases.containment.act import Containment
 
 UPDATE = "communication.update"
 """Key of the status updates, which belong to no round."""
@@ -35,9 +36,14 @@ def line(desk: Desk, incident_id: str) -> IncidentLine:
     return IncidentLine(
         *(incident.id, incident.target, incident.environment, now, waits),
         *(_acts(entries), current_round(entries), update_due(desk.app, incident, entries)),
-        tuple(job.name for job in holds(desk, incident_id)),
+        tuple(_stands(job) for job in unreleased(desk, incident_id)),
         following,
     )
+
+
+def _stands(job: Containment) -> str:
+    """`etl`, or how many of its workers run again."""
+    return f"{job.name}: {job.running} of {max(job.workers)} workers" if job.running else job.name
 
 
 def _acts(entries: tuple[Entry, ...]) -> str:

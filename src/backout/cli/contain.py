@@ -21,6 +21,10 @@ def contain(
     command: Annotated[str, typer.Option("--command", help="The command that stops it.")] = "",
     back: Annotated[str, typer.Option("--back", help="The command that starts it again.")] = "",
     look: Annotated[str, typer.Option("--look", help="A command that says what state it is in.")] = "",
+    workers: Annotated[
+        str,
+        typer.Option("--workers", help="Steps of the release, e.g. 1,4,16; {workers} in --back is replaced."),
+    ] = "",
     by: ActorOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
@@ -38,8 +42,9 @@ def contain(
             next='backout contain --name etl --command "..." --back "..."',
         )
     desk = at_desk(config, by)
-    words = (tuple(shlex.split(text)) for text in (command, back, look))
-    _done(stop(desk, incident_or_only(desk, incident), job(name, *words)), as_json)
+    ends, starts, looks = (tuple(shlex.split(text)) for text in (command, back, look))
+    named = job(name, ends, starts, looks, workers)
+    _done(stop(desk, incident_or_only(desk, incident), named), as_json)
 
 
 def release(
@@ -47,15 +52,18 @@ def release(
     name: Annotated[
         str | None, typer.Option("--name", help="What to release; default: the only one.")
     ] = None,
+    whole: Annotated[
+        bool, typer.Option("--all", help="All workers at once, whatever steps were named.")
+    ] = False,
     by: ActorOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Start a contained job again, by the way back that was recorded."""
+    """Start a contained job again, by the recorded way back; the next step of it, where there are steps."""
     from backout.app.containment import release as start
 
     desk = at_desk(config, by)
-    _done(start(desk, incident_or_only(desk, incident), name), as_json)
+    _done(start(desk, incident_or_only(desk, incident), name, whole=whole), as_json)
 
 
 def _done(answer: Contained, as_json: bool) -> None:

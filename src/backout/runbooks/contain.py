@@ -13,6 +13,6 @@ def contain(run: Run, job: Job) -> Containment:
     return stop(run, job)
 
 
-def release(run: Run, held: Containment) -> Containment:
-    """Start it again."""
-    return start(run, held)
+def release(run: Run, held: Containment, *, whole: bool) -> Containment:
+    """Start it again, one step of it or the whole."""
+    return start(run, held, whole=whole)
