@@ -39,7 +39,8 @@ def _newest(desk: Desk) -> tuple[BackOut, ...]:
     counting = []
     for one in found:
         left = tuple(m for m in one.proposal.migrations if latest[_place(one, m.name)] == one.incident)
-        if left and not desk.closed(one.incident):
+        here = desk.app.knows(one.proposal.target_name)
+        if left and here and not desk.closed(one.incident):
             counting.append(replace(one, proposal=replace(one.proposal, migrations=left)))
     return tuple(counting)
 

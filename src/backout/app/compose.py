@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from backout import settings
 from backout.engine.journals import SqliteJournal
-from backout.errors import ConfigurationError, UnknownName
-from backout.settings import Settings
+from backout.errors import BackoutError, ConfigurationError, UnknownName
+from backout.settings import Settings, Target
 
 if TYPE_CHECKING:
     from backout.adapters.people.ssh_keys import SshPeople
@@ -67,9 +67,20 @@ class Application:
                 f"no target {name!r}",
                 where=str(self.config_path),
                 intact="everything; nothing was done",
-                next=f"one of: {', '.join(names)}",
+                next=f"one of: {', '.join(names)}; another one in its own project, or with --config FILE",
             )
         return name
+
+    def target(self, name: str) -> Target:
+        """The settings of a target; raises `UnknownName`: one state directory may serve several projects."""
+        return self.settings.target[self.target_name(name)]
+
+    def knows(self, name: str) -> bool:
+        """Whether this project has a target of that name; without a configuration file it has none."""
+        try:
+            return name in self.settings.target
+        except BackoutError:
+            return False
 
     def for_target(self, command: str, name: str) -> str:
         """`command` for this target: with `--target` where there are several."""

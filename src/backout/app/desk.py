@@ -149,16 +149,22 @@ class Desk:
         return tuple(i for i in self.app.journal.incidents() if i.startswith("inc-") and not self.closed(i))
 
     def only_open_incident(self) -> str:
-        """The id of the one incident that is not closed; raises `UnknownName` when that is not one."""
-        ids = self.open_incidents()
+        """The id of this project's one incident that is not closed; `UnknownName` when it is not one."""
+        ids = self.open_here()
         if len(ids) == 1:
             return ids[0]
+        elsewhere = len(self.open_incidents()) - len(ids)
+        others = f" in this project; {elsewhere} in others" if elsewhere else ""
         raise UnknownName(
-            "no incident is open" if not ids else "several incidents are open; name one",
+            f"no incident is open{others}" if not ids else "several incidents are open; name one",
             where=str(self.app.state),
             intact="everything; only the journal was read",
             next="backout open" if not ids else f"one of: {', '.join(ids)}",
         )
+
+    def open_here(self) -> tuple[str, ...]:
+        """Those of them whose target this project has: one state directory may serve several."""
+        return tuple(i for i in self.open_incidents() if self.app.knows(self.incident(i).target))
 
     def closed(self, incident_id: str) -> bool:
         """Whether the incident was closed."""

@@ -91,7 +91,7 @@ def run_under(
     armed = arm(desk, target, wishes, show, proven_within)
     planned, guard = armed.plan, armed.guard
     world = desk.app.world(guard.target)
-    named = desk.app.settings.target[guard.target].dsn.operate.env
+    named = desk.app.target(guard.target).dsn.operate.env
     launch = commands.launcher(command, named, quiet_stdout=quiet_stdout)
     run = desk.story(guard.id, STORY)
     try:

@@ -79,6 +79,7 @@ def propose(desk: Desk, incident_id: str) -> Proposed:
         elif (found := desk.result(incident.id, "triage.find", Triage)) is not None and found.uncaptured:
             desk.begin_round(incident.id, "what the migration did was unknown; looked at again")
         desk.signal(incident.id, "propose", {})
+        desk.app.people().digest()  # nobody enrolled is said before the rehearsals, not after them
         try:
             back_out(desk.story(incident.id), desk.app.world(incident.target), incident)
         except Waiting:

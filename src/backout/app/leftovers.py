@@ -21,7 +21,7 @@ def tidy(desk: Desk) -> Iterator[str]:
 
 def _ways_back(desk: Desk) -> Iterator[str]:
     """Expired ones of open incidents are given up; closing an incident gives its own up."""
-    moved = [i for i in desk.open_incidents() if desk.result(i, "restore.done", RestoreDone) is not None]
+    moved = [i for i in desk.open_here() if desk.result(i, "restore.done", RestoreDone) is not None]
     if not moved:
         return
     from backout.app.way_back import tidy_one
@@ -34,6 +34,7 @@ def _ways_back(desk: Desk) -> Iterator[str]:
 
 def _guards(desk: Desk) -> Iterator[str]:
     there = [k for k in registry.known(desk.app.journal) if k.plan is not None and k.dropped is None]
+    there = [k for k in there if desk.app.knows(k.target)]
     if not there:
         return
     from backout.app.guard import tidy_one

@@ -126,7 +126,7 @@ class _Dsn:
 
 def _dsns(app: Application, world: World) -> tuple[_Dsn, ...]:
     """Each different connection string once; `operate` is the first."""
-    dsns = app.settings.target[world.target].dsn
+    dsns = app.target(world.target).dsn
     base = app.config_path.parent
     found: list[_Dsn] = []
     for purpose, dsn in (("operate", dsns.operate), ("observe", dsns.observe), ("snapshot", dsns.snapshot)):

@@ -84,7 +84,7 @@ class TargetDatabases:
 
 def world(application: Application, name: str) -> World:
     """The world of one target."""
-    target = application.settings.target[name]
+    target = application.target(name)
     base = application.config_path.parent
     policy = application.settings.policy_for(target.environment)
     budgets = application.settings.budgets
@@ -135,7 +135,7 @@ def guard_limits(application: Application) -> GuardLimits:
 
 def servers(application: Application, name: str) -> Servers:
     """Private scratch servers, or the server that the user named for copies."""
-    scratch = application.settings.target[name].snapshot.scratch
+    scratch = application.target(name).snapshot.scratch
     if scratch is None:
         return LocalServers(application.state)
     base = application.config_path.parent
@@ -146,7 +146,7 @@ def servers(application: Application, name: str) -> Servers:
 
 def backups(application: Application, name: str, dsn: str = "") -> Backups | None:
     """The backup tool of the target, where one is configured; `dsn` only to take a backup."""
-    chosen = application.settings.target[name].backups
+    chosen = application.target(name).backups
     if chosen is None:
         return None
     surroundings = Surroundings(
@@ -165,7 +165,7 @@ _PATHS = ("ini", "cfg", "file")
 
 def database_of(application: Application, name: str) -> str:
     """The database as the target's connection string names it; nobody is connected to."""
-    operate = application.settings.target[name].dsn.operate
+    operate = application.target(name).dsn.operate
     path = f"target.{name}.dsn.operate"
     text = settings.resolve_dsn(operate, application.config_path.parent, path).get_secret_value()
     return database_named(text)
@@ -173,7 +173,7 @@ def database_of(application: Application, name: str) -> str:
 
 def new_place(application: Application, name: str) -> NewPlace | None:
     """Where a restored instance may serve; None when nothing says how traffic is moved."""
-    chosen = application.settings.target[name].traffic
+    chosen = application.target(name).traffic
     if chosen is None:
         return None
     base = application.config_path.parent

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from backout.model.fates import Fates
@@ -54,6 +54,13 @@ def count(number: int | None) -> str:
 def plural(number: int, one: str, many: str = "") -> str:
     """`1 view`, `2 views`, `0 views`."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def few(names: Sequence[str], most: int = 8) -> str:
+    """`a, b, c and 197 more`: a table can have some hundred partitions, and a screen some twenty lines."""
+    if len(names) <= most:
+        return ", ".join(names)
+    return f"{', '.join(names[:most])} and {len(names) - most:,} more"
 
 
 def figure(value: Figure) -> str:

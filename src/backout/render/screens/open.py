@@ -106,7 +106,7 @@ def touches(triage: Triage) -> str:
     ]
     parts = [words.plural(sum(t.rows for t in tables), "row"), words.size(sum(t.bytes for t in tables))]
     parts += [words.plural(number, noun) for number, noun in counted if number]
-    named = ", ".join(words.plain_table(table.table) for table in tables)
+    named = words.few([words.plain_table(table.table) for table in tables])
     return ", ".join(parts) + (f", in {named}" if len(tables) > 1 else "")
 
 

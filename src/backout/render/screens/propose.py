@@ -14,6 +14,10 @@ from backout.render import losses, words
 from backout.render.layout import NARROW, Place, Style, hanging, page
 from backout.render.tables import Column, table
 
+_LOCKS = 8
+"""So many are told one by one."""
+_ALIKE = 3
+"""So many names stand for those whose locks were held equally long."""
 _NOT_CHOOSABLE = (Verdict.REFUSED, Verdict.NOT_EXECUTABLE)
 
 
@@ -100,11 +104,17 @@ def _basis(rehearsal: Rehearsal) -> str:
 
 
 def _locks(rehearsal: Rehearsal) -> str:
-    told = [
-        f"{words.plain_table(lock.table)} {lock.mode} {words.duration(lock.seconds)}"
+    """Each lock, or where there are many those that were held equally long together."""
+    found = [
+        (words.plain_table(lock.table), f"{lock.mode} {words.duration(lock.seconds)}")
         for lock in rehearsal.locks
     ]
-    return ", ".join(told)
+    if len(found) <= _LOCKS:
+        return ", ".join(f"{name} {held}" for name, held in found)
+    alike: dict[str, list[str]] = {}
+    for name, held in found:
+        alike.setdefault(held, []).append(name)
+    return ", ".join(f"{words.few(names, _ALIKE)} {held}" for held, names in alike.items())
 
 
 def _ways(forecast: LockForecast | None) -> Iterator[str]:
