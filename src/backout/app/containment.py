@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from backout.app import lock
-from backout.app.aftermath import executed_proposal, went_back, world_after
 from backout.app.desk import Desk
 from backout.app.results import Contained
 from backout.errors import ConfigurationError, Refused
@@ -15,7 +13,6 @@ from backout.model.journal import EntryKind
 from backout.phases.containment.act import WORKERS, Containment, Job
 from backout.records import codec
 from backout.runbooks import contain as story
-from backout.runbooks.watch import verify_again
 
 RAMPING = "ramping"
 
@@ -68,6 +65,11 @@ def told(job: Containment) -> str:
 
 
 def _require_stable(desk: Desk, incident: Incident, job: Containment) -> None:
+    # `status` reads this module, and needs no database driver
+    from backout.app import lock
+    from backout.app.aftermath import executed_proposal, went_back, world_after
+    from backout.runbooks.watch import verify_again
+
     done = desk.result(incident.id, "execution.down", Execution)
     if done is None or done.outcome is not Outcome.BACKED_OUT or went_back(desk, incident.id) is not None:
         return
