@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from backout.testing.servers import RealServer, available_majors, start_server, stop_server
+from tests import leftovers
 
 _VERSION = re.compile(r"(?<=[\[-])pg\d+(?=[\]-])")
 """In the name of a test: the major version that it runs on."""
@@ -46,10 +47,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 item.add_marker(pytest.mark.soak)
 
 
-def pytest_sessionfinish() -> None:
+def pytest_sessionfinish(session: pytest.Session) -> None:
     for server in _running.values():
         stop_server(server)
     _running.clear()
+    if not hasattr(session.config, "workerinput"):  # the last to end
+        leftovers.remove(session.config._tmp_path_factory.getbasetemp())  # type: ignore[attr-defined]
 
 
 @pytest.fixture(params=[16, 18], ids=["pg16", "pg18"])
