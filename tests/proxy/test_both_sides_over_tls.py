@@ -2,88 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import ssl
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg
 import pytest
 import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 
 from backout.errors import ConfigurationError
-from backout.postgres.proxy import certificates
+from backout.postgres.proxy import certificates, frames, server_login, upstream
 from backout.postgres.proxy.policy import RECORD_ONLY
 from backout.postgres.proxy.server import Proxy
 from backout.postgres.proxy.upstream import Upstream
-from backout.testing.servers import RealServer, available_majors, has_tls, start_server, stop_server
+from backout.testing.servers import RealServer
 from tests.proxy.helpers import through
+from tests.proxy.secure import cancelled_after_a_moment, client_pair, dsn_of, revocations, who
 from tests.proxy.world import FIRST_NAME, make, manifest, policy
-
-HBA = """
-hostssl all scram_role 127.0.0.1/32 scram-sha-256
-hostssl all md5_role 127.0.0.1/32 md5
-host all clear_role 127.0.0.1/32 password
-hostssl all cert_role 127.0.0.1/32 cert
-local all scram_role scram-sha-256
-"""
-ROLES = ("scram_role", "md5_role", "clear_role", "cert_role")
-
-
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture(scope="module")
-def secure(authority: trustme.CA) -> Iterator[RealServer]:
-    major = next((m for m in available_majors() if has_tls(m)), None)
-    if major is None:
-        pytest.skip("no PostgreSQL with TLS on this machine")
-    pair = authority.issue_cert("localhost", "127.0.0.1")
-    files = {
-        "server.key": pair.private_key_pem.bytes(),
-        "server.crt": b"".join(blob.bytes() for blob in pair.cert_chain_pems),
-        "root.crt": authority.cert_pem.bytes(),
-    }
-    settings = {"ssl": "on", "ssl_ca_file": "root.crt"}
-    server = start_server(major, hba=HBA, settings=settings, files=files)
-    with server.connect() as admin:
-        for role in ROLES:
-            kind = "md5" if role == "md5_role" else "scram-sha-256"
-            admin.execute(f"SET password_encryption = '{kind}'")
-            admin.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'pass word {role}'")
-    yield server
-    stop_server(server)
-
-
-@pytest.fixture(scope="module")
-def trusted(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("tls") / "ca.pem"
-    path.write_bytes(authority.cert_pem.bytes())
-    return path
-
-
-def dsn_of(server: RealServer, role: str, **more: object) -> str:
-    parts = {
-        "host": "localhost",
-        "hostaddr": "127.0.0.1",
-        "port": server.port,
-        "dbname": "postgres",
-        "user": role,
-        "password": f"'pass word {role}'",
-        **more,
-    }
-    return " ".join(f"{name}={value}" for name, value in parts.items())
-
-
-def who(proxy: Proxy, **more: object) -> tuple[object, ...]:
-    """Role and TLS of the server's side."""
-    with through(proxy, **more) as tool:
-        row = tool.execute(
-            "SELECT current_user, ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
-        ).fetchone()
-    assert row is not None
-    return row
 
 
 @pytest.mark.parametrize("mode", ["prefer", "require", "verify-ca", "verify-full"])
@@ -105,15 +47,125 @@ def test_a_password_never_goes_out_in_clear_text_without_tls(secure: RealServer)
             Proxy(RECORD_ONLY, Upstream(dsn_of(secure, "clear_role", sslmode=mode))).__enter__()
 
 
-def test_a_client_certificate_is_presented(secure: RealServer, authority: trustme.CA, tmp_path: Path):
-    pair = authority.issue_cert(common_name="cert_role")
-    certificate, key = tmp_path / "client.crt", tmp_path / "client.key"
-    certificate.write_bytes(b"".join(blob.bytes() for blob in pair.cert_chain_pems))
-    key.touch(mode=0o600)
-    key.write_bytes(pair.private_key_pem.bytes())
-    dsn = dsn_of(secure, "cert_role", sslmode="require", sslcert=certificate, sslkey=key)
+def test_a_client_certificate_is_presented(
+    secure: RealServer, authority: trustme.CA, trusted: Path, tmp_path: Path
+):
+    pair = client_pair(authority, "cert_role", tmp_path)
+    verified = {"sslmode": "verify-full", "sslrootcert": trusted}
+    for more in ({"sslmode": "require"}, verified, {**verified, "sslcertmode": "require"}):
+        with Proxy(RECORD_ONLY, Upstream(dsn_of(secure, "cert_role", **pair, **more))) as proxy:
+            assert who(proxy) == ("cert_role", True)
+
+
+def test_the_key_of_a_client_certificate_may_have_a_passphrase(
+    secure: RealServer, authority: trustme.CA, tmp_path: Path
+):
+    pair = client_pair(authority, "cert_role", tmp_path)
+    key = serialization.load_pem_private_key(Path(pair["sslkey"]).read_bytes(), None)
+    locked = serialization.BestAvailableEncryption(b"open sesame")
+    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, locked)
+    Path(pair["sslkey"]).write_bytes(key.private_bytes(*form))
+    dsn = dsn_of(secure, "cert_role", sslmode="require", sslpassword="'open sesame'", **pair)
     with Proxy(RECORD_ONLY, Upstream(dsn)) as proxy:
         assert who(proxy) == ("cert_role", True)
+
+
+def test_a_server_that_expects_tls_at_once_is_reached_so(secure: RealServer, trusted: Path):
+    if secure.major < 17 or psycopg.pq.version() < 170000:
+        pytest.skip("direct TLS needs a server and a libpq of 17 or newer")
+    direct = {"sslnegotiation": "direct", "sslmode": "verify-full", "sslrootcert": trusted}
+    dsn = dsn_of(secure, "scram_role", channel_binding="require", **direct)
+    with Proxy(RECORD_ONLY, Upstream(dsn), tls=None) as proxy:
+        assert who(proxy, sslmode="require") == ("scram_role", True)
+        with through(proxy, autocommit=True) as tool:
+            cancelled_after_a_moment(tool)
+
+
+def test_the_versions_of_tls_that_the_dsn_allows_are_kept_to(secure: RealServer):
+    seen = []
+    for limit in ({"ssl_max_protocol_version": "TLSv1.2"}, {"ssl_min_protocol_version": "TLSv1.3"}):
+        dsn = dsn_of(secure, "scram_role", sslmode="require", **limit)
+        with Proxy(RECORD_ONLY, Upstream(dsn)) as proxy, through(proxy) as tool:
+            row = tool.execute("SELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid()").fetchone()
+            seen.append(row)
+    assert seen == [("TLSv1.2",), ("TLSv1.3",)]
+
+
+def test_a_server_whose_certificate_was_revoked_is_not_spoken_to(
+    secure: RealServer, authority: trustme.CA, trusted: Path, tmp_path: Path
+):
+    verified = {"sslmode": "verify-full", "sslrootcert": trusted}
+    login = upstream.resolve(Upstream(dsn_of(secure, "scram_role", **verified)))
+    with socket.create_connection(("127.0.0.1", login.port)) as plain:
+        plain.sendall((8).to_bytes(4, "big") + (80877103).to_bytes(4, "big"))
+        assert plain.recv(1) == b"S"
+        trusting = upstream.client_context(login)
+        with trusting.wrap_socket(plain, server_hostname="localhost") as peer:
+            shown = x509.load_der_x509_certificate(peer.getpeercert(binary_form=True) or b"")
+    none, listed = tmp_path / "none.crl", tmp_path / "listed.crl"
+    none.write_bytes(revocations(authority))
+    listed.write_bytes(revocations(authority, shown.serial_number))
+    upstream.reach(replace(login, sslcrl=str(none))).close()
+    with pytest.raises(ssl.SSLCertVerificationError, match="revoked"):
+        upstream.reach(replace(login, sslcrl=str(listed)))
+
+
+@pytest.mark.parametrize(
+    ("allowed", "method", "answer"),
+    [
+        ("", "password", True),
+        ("scram-sha-256", "scram-sha-256", True),
+        ("scram-sha-256", "md5", False),
+        ("scram-sha-256, md5", "md5", True),
+        ("scram-sha-256", "none", False),
+        ("!password,!md5", "md5", False),
+        ("!password,!md5", "scram-sha-256", True),
+        ("!none", "none", False),
+    ],
+)
+def test_what_the_server_may_ask_for(allowed: str, method: str, answer: bool):
+    assert server_login.may_ask(allowed, method) is answer
+
+
+@contextmanager
+def impostor(*messages: bytes) -> Iterator[int]:
+    """The port of somebody who is no PostgreSQL: whatever it hears, it says the next of these."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def speak() -> None:
+            peer, _ = listener.accept()
+            with peer, contextlib.suppress(OSError):  # who sees through it hangs up
+                for message in messages:
+                    peer.recv(10_000)
+                    peer.sendall(message)
+                peer.recv(10_000)
+
+        speaker = threading.Thread(target=speak, daemon=True)
+        speaker.start()
+        yield listener.getsockname()[1]
+        speaker.join(timeout=10)
+
+
+def test_an_impostor_that_does_not_know_the_password_is_found_out(secure: RealServer):
+    login = upstream.resolve(Upstream(dsn_of(secure, "scram_role", sslmode="require")))
+    ask = frames.message(b"R", (10).to_bytes(4, "big") + b"SCRAM-SHA-256\0\0")
+    come_in = frames.message(b"R", bytes(4)) + frames.ready(b"I")
+    with impostor(ask, come_in) as port:
+        fooled = replace(login, port=port, tls=False)
+        with pytest.raises(server_login.LoginRefused, match="did not prove that it knows the password"):
+            server_login.log_in(fooled, {})
+
+
+def test_an_impostor_cannot_ask_for_a_weaker_login_than_the_dsn_allows(secure: RealServer):
+    dsn = dsn_of(secure, "scram_role", sslmode="require", require_auth="scram-sha-256")
+    login = upstream.resolve(Upstream(dsn))
+    for what, said in (
+        ("md5", frames.message(b"R", (5).to_bytes(4, "big") + b"salt")),
+        ("nothing", frames.message(b"R", bytes(4)) + frames.ready(b"I")),
+    ):
+        refused = pytest.raises(server_login.LoginRefused, match=f"asked for {what}")
+        with impostor(said) as port, refused:
+            server_login.log_in(replace(login, port=port, tls=False), {})
 
 
 def test_a_certificate_of_somebody_else_is_refused(secure: RealServer, tmp_path: Path):
@@ -176,13 +228,6 @@ def test_the_certificate_names_the_production_host(secure: RealServer):
             sslrootcert=str(proxy.endpoint.ca_file),
         )
         tool.close()
-
-
-def test_direct_tls_is_understood(secure: RealServer):
-    if psycopg.pq.version() < 170000:
-        pytest.skip("this libpq cannot begin with TLS")
-    with Proxy(RECORD_ONLY, Upstream(dsn_of(secure, "scram_role")), tls=True) as proxy:
-        assert who(proxy, sslmode="require", sslnegotiation="direct") == ("scram_role", True)
 
 
 def test_an_address_of_our_own_takes_the_port_of_production(secure: RealServer):

@@ -28,6 +28,8 @@ class Endpoint:
     """Host name of the real server; the proxy's certificate is valid for it too."""
     ca_file: Path | None = None
     """PEM file of the proxy's CA, when it speaks TLS towards the tool."""
+    crl_file: Path | None = None
+    """PEM file with that CA's list of revoked certificates (it is empty), for clients that ask for one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,6 +77,9 @@ def libpq_variables(endpoint: Endpoint) -> dict[str, str]:
     }
     if endpoint.ca_file:
         variables["PGSSLROOTCERT"] = str(endpoint.ca_file)
+    if endpoint.crl_file:
+        # else the user's own ~/.postgresql/root.crl is looked at, which says nothing about our authority
+        variables["PGSSLCRL"] = str(endpoint.crl_file)
     return variables
 
 

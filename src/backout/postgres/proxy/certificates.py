@@ -26,12 +26,18 @@ class ServerTls:
     context: ssl.SSLContext = field(repr=False)
     authority_pem: bytes
     """Certificate of the run's authority, to be trusted by the tool."""
+    revoked_pem: bytes
+    """The authority's list of revoked certificates, empty. Who checks such lists at all (libpq does as soon
+    as the user has a `root.crl`) refuses a certificate whose authority has none."""
     end_point: bytes
     """Channel binding data `tls-server-end-point` of our certificate (RFC 5929: SHA-256 of it)."""
 
 
-def make(names: Iterable[str]) -> ServerTls:
-    """A fresh authority and a certificate for localhost, 127.0.0.1 and `names` (hosts or addresses)."""
+def make(names: Iterable[str], visitors: str = "") -> ServerTls:
+    """A fresh authority and a certificate for localhost, 127.0.0.1 and `names` (hosts or addresses).
+
+    `visitors` is a PEM file: a visitor is then asked for a client certificate, and that one is accepted.
+    """
     authority_key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "backout run authority")])
     authority = (
@@ -54,8 +60,9 @@ def make(names: Iterable[str]) -> ServerTls:
     )
     der = leaf.public_bytes(serialization.Encoding.DER)
     return ServerTls(
-        _context(key, leaf),
+        _context(key, leaf, visitors),
         authority.public_bytes(serialization.Encoding.PEM),
+        _nothing_revoked(authority_key, subject).public_bytes(serialization.Encoding.PEM),
         hashlib.sha256(der).digest(),
     )
 
@@ -73,6 +80,19 @@ def _builder(
         .not_valid_before(now - timedelta(minutes=5))  # clocks of containers differ a little
         .not_valid_after(now + _LIFETIME)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
+    )
+
+
+def _nothing_revoked(key: ec.EllipticCurvePrivateKey, issuer: x509.Name) -> x509.CertificateRevocationList:
+    now = datetime.now(UTC)
+    return (
+        x509.CertificateRevocationListBuilder()
+        .issuer_name(issuer)
+        .last_update(now - timedelta(minutes=5))
+        .next_update(now + _LIFETIME)
+        .add_extension(x509.CRLNumber(1), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()), critical=False)
+        .sign(key, hashes.SHA256())
     )
 
 
@@ -101,7 +121,7 @@ def _alternatives(names: Iterable[str]) -> list[x509.GeneralName]:
     return list(found.values())
 
 
-def _context(key: ec.EllipticCurvePrivateKey, leaf: x509.Certificate) -> ssl.SSLContext:
+def _context(key: ec.EllipticCurvePrivateKey, leaf: x509.Certificate, visitors: str) -> ssl.SSLContext:
     """A server context. The ssl module reads keys from files only: a private one, gone at once."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -118,4 +138,9 @@ def _context(key: ec.EllipticCurvePrivateKey, leaf: x509.Certificate) -> ssl.SSL
             + leaf.public_bytes(serialization.Encoding.PEM)
         )
         context.load_cert_chain(path)
+    if visitors:
+        context.load_verify_locations(visitors)
+        # the certificate itself is trusted; who signed it is the server's business, not ours
+        context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
+        context.verify_mode = ssl.CERT_OPTIONAL
     return context

@@ -19,6 +19,14 @@ _SSL, _CANCEL, _GSS = 80877103, 80877102, 80877104
 _TLS_HANDSHAKE = b"\x16"
 _LARGEST_STARTUP = 10_000
 _LOGIN_SECONDS = 15.0
+_OURS = "this is the proxy of backout"
+HINT = "let the tool take its whole connection from its environment, which leads here"
+"""For a tool that came here with somebody else's login."""
+_NO_TLS = "the tool insists on TLS, which the server does not speak, and so the proxy does not either"
+_NOT_TRUSTED = (
+    "the tool did not accept the certificate of this run: it names a root certificate, a list of revoked "
+    "ones or a host of its own (sslrootcert, sslcrl, ssl.ca) instead of those of its environment"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +47,8 @@ class Arrival:
 
 
 class TurnedAway(Exception):
-    """The visitor shall be refused with `sqlstate` and `what` on `sock`; the reason is for the record."""
+    """The visitor shall be refused with `sqlstate` and `what` on `sock`; the reason is for the record.
+    With an empty `what` it went away itself: nothing can be said to it any more."""
 
     def __init__(self, sock: socket.socket, sqlstate: str, what: str, reason: str) -> None:
         super().__init__(reason)
@@ -69,16 +78,18 @@ class Reception:
             raise Hangup from failure
 
     def _startup(self, sock: socket.socket) -> Arrival | Cancel:
-        if self.tls is not None and sock.recv(1, socket.MSG_PEEK) == _TLS_HANDSHAKE:
-            sock = self.tls.context.wrap_socket(sock, server_side=True)
+        asked_tls = sock.recv(1, socket.MSG_PEEK) == _TLS_HANDSHAKE
+        if asked_tls:
+            sock = self._encrypt(sock)
         try:
             for _ in range(4):  # GSS asked, TLS asked, startup; a peer that asks more is no client
-                code, body = _startup_packet(sock)
+                code, body = self._packet(sock, asked_tls)
+                asked_tls = asked_tls or code == _SSL
                 if code == _CANCEL:
                     return Cancel(sock, struct.unpack("!I", body[:4])[0], body[4:])
                 if code == _SSL and self.tls is not None and not isinstance(sock, ssl.SSLSocket):
                     sock.sendall(b"S")
-                    sock = self.tls.context.wrap_socket(sock, server_side=True)
+                    sock = self._encrypt(sock)
                 elif code in (_SSL, _GSS):
                     sock.sendall(b"N")
                 elif code >> 16 == 3:
@@ -92,6 +103,27 @@ class Reception:
             sock.close()
             raise
 
+    def _encrypt(self, sock: socket.socket) -> socket.socket:
+        """TLS on this connection, with our certificate."""
+        if self.tls is None:
+            raise TurnedAway(sock, "08P01", "", _NO_TLS)
+        try:
+            return self.tls.context.wrap_socket(sock, server_side=True)
+        except ssl.SSLError as failure:
+            why = failure.reason or "no reason given"
+            raise TurnedAway(sock, "08P01", "", f"{_NOT_TRUSTED} ({why.lower()})") from failure
+
+    def _packet(self, sock: socket.socket, asked_tls: bool) -> tuple[int, bytes]:
+        """The next packet. A client that was told that there is no TLS, or that looks at our certificate only
+        when TLS stands, goes without a word: the reason is what it had asked for."""
+        try:
+            return _startup_packet(sock)
+        except (Hangup, OSError) as failure:
+            if not asked_tls:
+                raise
+            reason = _NO_TLS if self.tls is None else f"{_NOT_TRUSTED} (it hung up after the handshake)"
+            raise TurnedAway(sock, "08P01", "", reason) from failure
+
     def _login(self, sock: socket.socket, minor: int, body: bytes) -> Arrival:
         words = [word.decode("utf-8", "surrogateescape") for word in body.split(b"\0")]
         parameters = {name: value for name, value in zip(words[::2], words[1::2], strict=False) if name}
@@ -103,7 +135,7 @@ class Reception:
         database = parameters.get("database", user)
         if user != self.user or database != self.database:
             reason = f"a session for another database or role: {user!r} at {database!r}"
-            raise TurnedAway(sock, "28000", "this address leads to one database and one role only", reason)
+            raise TurnedAway(sock, "28000", f"{_OURS}: it leads to one database and one role only", reason)
         if parameters.get("replication", "false") not in ("false", "off", "no", "0"):
             raise TurnedAway(sock, "0A000", "replication does not pass here", "a replication session")
         self._check_password(sock)
@@ -115,7 +147,8 @@ class Reception:
             self._scram(sock)
         except (ScramException, UnicodeError, ValueError):
             reason = "a session without the password of this run"
-            raise TurnedAway(sock, "28P01", "password authentication failed", reason) from None
+            words = f"password authentication failed: {_OURS}, which takes the password of this run only"
+            raise TurnedAway(sock, "28P01", words, reason) from None
 
     def _scram(self, sock: socket.socket) -> None:
         bound = self.tls is not None and isinstance(sock, ssl.SSLSocket)
@@ -149,7 +182,10 @@ def _startup_packet(sock: socket.socket) -> tuple[int, bytes]:
     if not 8 <= length <= _LARGEST_STARTUP:
         raise Hangup
     packet = read_exactly(sock, length - 4)
-    return struct.unpack("!I", packet[:4])[0], packet[4:]
+    code = struct.unpack("!I", packet[:4])[0]
+    if code == _CANCEL and length < 16:
+        raise Hangup
+    return code, packet[4:]
 
 
 def _password_message(sock: socket.socket) -> bytes:

@@ -82,7 +82,8 @@ class Refusal:
 
     what: str
     """`login`, `keep`, `gate`, `lock_timeout`, `lock_hold`, `disk`, `shape`, `commit of a failed
-    transaction`; `fault` when the proxy itself failed and dropped the session."""
+    transaction`; `tls` for a visitor that went away before it said who it is (nothing could be told to it);
+    `fault` when the proxy itself failed and dropped the session."""
     sqlstate: str
     detail: str
     session: int = 0

@@ -22,12 +22,12 @@ from backout.postgres.proxy.bench import Numbers
 from backout.postgres.proxy.passive import WHOLE_UP_TO as PASSIVE_WHOLE_UP_TO
 from backout.postgres.proxy.passive import PassiveSession
 from backout.postgres.proxy.policy import Policy
-from backout.postgres.proxy.reception import Arrival, Cancel, Reception, TurnedAway, refuse
+from backout.postgres.proxy.reception import HINT, Arrival, Cancel, Reception, TurnedAway, refuse
 from backout.postgres.proxy.relay import Relay
 from backout.postgres.proxy.seen import Log, Recorder, Refusal, SeenSession
 from backout.postgres.proxy.server_login import LoginRefused, ServerSession
 from backout.postgres.proxy.upstream import Login, Upstream
-from backout.postgres.proxy.wire import Hangup, Wire
+from backout.postgres.proxy.wire import Hangup, Wire, part
 from backout.sql.parse import statements
 
 _PORTS = range(20_000, 32_000)
@@ -38,8 +38,9 @@ class Proxy:
     """A context manager: listens while it is open, ends every session when it closes.
 
     `tls` makes it answer SSLRequest with yes (plain sessions pass too, as on a server with both kinds
-    of entries). `address` and `port` are for tools that can be sent to another address only: an address
-    of our own in 127/8 and the production port. Closing rolls back what is still open.
+    of entries); None = as the server does. `address` and `port` are for tools that can be sent to another
+    address only: an address of our own in 127/8 and the production port. Closing rolls back what is still
+    open.
     """
 
     def __init__(
@@ -47,7 +48,7 @@ class Proxy:
         policy: Policy,
         upstream: Upstream,
         *,
-        tls: bool = False,
+        tls: bool | None = False,
         address: str = "127.0.0.1",
         port: int | None = None,
     ) -> None:
@@ -85,17 +86,22 @@ class Proxy:
 
     def _prepare_door(self, undo: contextlib.ExitStack) -> None:
         login = self._login
-        tls = ca_file = None
-        if self._tls_wanted:
-            tls = certificates.make((login.host, self._address))
+        tls = ca_file = crl_file = None
+        if login.tls if self._tls_wanted is None else self._tls_wanted:
+            # only where the DSN demands to be asked: any other certificate of a tool would be refused then
+            visitors = upstream.client_certificate(login) if login.sslcertmode == "require" else ""
+            tls = certificates.make((login.host, self._address), visitors)
             directory = Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="backout-ca-")))
-            ca_file = directory / "ca.pem"
+            ca_file, crl_file = directory / "ca.pem", directory / "ca.crl"
             ca_file.write_bytes(tls.authority_pem)
+            crl_file.write_bytes(tls.revoked_pem)
         password = secrets.token_urlsafe(24)
         self._reception = Reception(login.database, login.user, password, tls)
         address, port = self._listener.getsockname()[:2]
         server_name = "localhost" if login.local else login.host or login.address
-        self._endpoint = Endpoint(address, port, login.database, login.user, password, server_name, ca_file)
+        self._endpoint = Endpoint(
+            address, port, login.database, login.user, password, server_name, ca_file, crl_file
+        )
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -150,8 +156,7 @@ class Proxy:
         try:
             visitor = self._reception.receive(sock)
         except TurnedAway as refused:
-            self._log.refuse(Refusal("login", refused.sqlstate, str(refused)))
-            refuse(refused.sock, frames.error(refused.sqlstate, refused.what, severity="FATAL"))
+            self._turn_away(refused)
         except Hangup:
             pass
         else:
@@ -164,6 +169,11 @@ class Proxy:
         with contextlib.suppress(OSError):
             sock.close()
 
+    def _turn_away(self, visitor: TurnedAway) -> None:
+        self._log.refuse(Refusal("login" if visitor.what else "tls", visitor.sqlstate, str(visitor)))
+        told = frames.error(visitor.sqlstate, visitor.what, hint=HINT, severity="FATAL")
+        refuse(visitor.sock, told if visitor.what else b"")
+
     def _leave(self, sock: socket.socket) -> None:
         with self._visitors_lock:
             self._visitors.discard(sock)
@@ -172,7 +182,7 @@ class Proxy:
         session = self._keys.get((request.pid, request.secret))
         if session is not None:
             upstream.cancel(self._login, session.pid, session.secret)
-        request.sock.close()
+        part(request.sock)
 
     def _connect(self, visitor: Arrival) -> None:
         try:

@@ -68,6 +68,20 @@ def _startup(login: Login, wishes: Mapping[str, str]) -> bytes:
     return struct.pack("!II", len(body) + 8, 196608) + body
 
 
+_METHODS = {3: "password", 5: "md5", 7: "gss", 9: "sspi", 10: "scram-sha-256"}
+
+
+def may_ask(require_auth: str, method: str) -> bool:
+    """Whether libpq's `require_auth` lets the server ask for this: a list of all that may be, or of `!` and
+    all that may not; empty = anything. `none` = the server lets us in without asking."""
+    named = [word.strip() for word in require_auth.split(",") if word.strip()]
+    if not named:
+        return True
+    if named[0].startswith("!"):
+        return f"!{method}" not in named
+    return method in named
+
+
 class _Dialogue:
     """The messages from startup to the first ReadyForQuery."""
 
@@ -75,6 +89,9 @@ class _Dialogue:
         self._sock = sock
         self._login = login
         self._scram: ScramClient | None = None
+        self._proved = False
+        """The server has shown that it knows the password, too."""
+        self._answered = False
         self._greeting: list[bytes] = []
         self._parameters: dict[str, str] = {}
         self._key = (0, b"")
@@ -101,10 +118,12 @@ class _Dialogue:
                 raise Hangup
 
     def _authenticate(self, code: int, body: bytes) -> None:
+        asked = _METHODS.get(code, "")
+        if asked and not may_ask(self._login.require_auth, asked):
+            raise _refused(f"require_auth={self._login.require_auth}, and the server asked for {asked}")
         match code:
             case 0:
-                if self._login.channel_binding == "require" and not self._bound:
-                    raise _refused("channel_binding=require, and the server asked for none")
+                self._check_end()
             case 3:
                 if not (self._encrypted or self._login.local):
                     raise _refused("the server wants the password in clear text without TLS")
@@ -117,6 +136,16 @@ class _Dialogue:
                 self._go_on_with_scram(code, body)
             case _:
                 raise _refused("the server wants a way of authentication that this proxy does not speak")
+
+    def _check_end(self) -> None:
+        """Whoever says "you are in" in the middle of the exchange need not be the server: only the last
+        message of SCRAM proves that it knows the password, and only that one is bound to the channel."""
+        if self._scram is not None and not self._proved:
+            raise _refused("the server did not prove that it knows the password")
+        if self._login.channel_binding == "require" and not self._bound:
+            raise _refused("channel_binding=require, and the server asked for none")
+        if not self._answered and not may_ask(self._login.require_auth, "none"):
+            raise _refused(f"require_auth={self._login.require_auth}, and the server asked for nothing")
 
     @property
     def _encrypted(self) -> bool:
@@ -133,12 +162,15 @@ class _Dialogue:
         return self._login.password
 
     def _answer(self, body: bytes) -> None:
+        self._answered = True
         self._sock.sendall(frames.message(b"p", body))
 
     def _begin_scram(self, offered: list[str]) -> None:
         wanted = [m for m in offered if m in ("SCRAM-SHA-256", "SCRAM-SHA-256-PLUS")]
         binding = None
-        if self._encrypted and "SCRAM-SHA-256-PLUS" in wanted and self._login.channel_binding != "disable":
+        # given also where the server offers none: then the message says that we could have, and a server
+        # that did offer it notices that somebody in between took the offer away
+        if self._encrypted and self._login.channel_binding != "disable":
             binding = ("tls-server-end-point", self._sock)
         # the server takes the user from the startup message and ignores this name
         self._scram = ScramClient(wanted, "tool", self._password, channel_binding=binding)
@@ -154,6 +186,7 @@ class _Dialogue:
             self._answer(self._scram.get_client_final().encode())
         else:
             self._scram.set_server_final(body.decode())
+            self._proved = True
 
 
 def _md5(user: str, password: str, salt: bytes) -> str:

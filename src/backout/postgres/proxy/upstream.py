@@ -18,6 +18,8 @@ from backout.postgres.proxy.wire import Hangup, read_exactly
 
 _SSL_REQUEST = struct.pack("!II", 8, 80877103)
 _CONNECT_SECONDS = 10.0
+ALPN = "postgresql"
+"""Protocol name in TLS; whoever begins with TLS directly has to agree on it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,12 @@ class Login:
     sslpassword: str = field(repr=False)
     sslnegotiation: str
     channel_binding: str
+    require_auth: str = ""
+    sslcertmode: str = "allow"
+    sslcrl: str = ""
+    sslcrldir: str = ""
+    ssl_min_protocol_version: str = "TLSv1.2"
+    ssl_max_protocol_version: str = ""
 
     @property
     def local(self) -> bool:
@@ -87,6 +95,12 @@ def resolve(upstream: Upstream) -> Login:
             sslpassword=found.get("sslpassword", ""),
             sslnegotiation=found.get("sslnegotiation", "postgres"),
             channel_binding=found.get("channel_binding", "prefer"),
+            require_auth=found.get("require_auth", ""),
+            sslcertmode=found.get("sslcertmode") or "allow",
+            sslcrl=found.get("sslcrl", ""),
+            sslcrldir=found.get("sslcrldir", ""),
+            ssl_min_protocol_version=found.get("ssl_min_protocol_version", ""),
+            ssl_max_protocol_version=found.get("ssl_max_protocol_version", ""),
         )
 
 
@@ -132,12 +146,17 @@ def reach(login: Login) -> socket.socket:
 def _secure(plain: socket.socket, login: Login) -> socket.socket:
     if not login.tls:
         return plain
-    if login.sslnegotiation != "direct":
+    direct = login.sslnegotiation == "direct"
+    if not direct:
         plain.sendall(_SSL_REQUEST)
         if read_exactly(plain, 1) != b"S":
             raise OSError("the server offered TLS a moment ago and does not now")
     name = login.host or login.address
-    return client_context(login).wrap_socket(plain, server_hostname=name)
+    secure = client_context(login).wrap_socket(plain, server_hostname=name)
+    if direct and secure.selected_alpn_protocol() != ALPN:
+        secure.close()  # some other service behind the same certificate could be made to answer
+        raise OSError("who answers there does not say that it speaks PostgreSQL (ALPN)")
+    return secure
 
 
 def client_context(login: Login) -> ssl.SSLContext:
@@ -146,8 +165,8 @@ def client_context(login: Login) -> ssl.SSLContext:
     Raises `ConfigurationError` naming a file that cannot be read.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["postgresql"])
+    _limit_versions(context, login)
+    context.set_alpn_protocols([ALPN])
     home = Path.home() / ".postgresql"
     root = login.sslrootcert or str(home / "root.crt")
     # libpq: a root file that exists makes "require" as strict as "verify-ca"
@@ -160,8 +179,10 @@ def client_context(login: Login) -> ssl.SSLContext:
             context.load_default_certs()
         elif verifies:
             context.load_verify_locations(root)
-        certificate = login.sslcert or str(home / "postgresql.crt")
-        if Path(certificate).exists():
+        if verifies:
+            _heed_revocations(context, login, home)
+        certificate = client_certificate(login)
+        if certificate:
             key = login.sslkey or str(home / "postgresql.key")
             context.load_cert_chain(certificate, key, login.sslpassword)
     except (OSError, ssl.SSLError) as failure:
@@ -172,6 +193,32 @@ def client_context(login: Login) -> ssl.SSLContext:
             next="correct sslrootcert, sslcert, sslkey, then: backout doctor",
         ) from None
     return context
+
+
+def client_certificate(login: Login) -> str:
+    """The file with the client certificate that libpq would present to the server; empty = none."""
+    file = login.sslcert or str(Path.home() / ".postgresql" / "postgresql.crt")
+    return file if login.sslcertmode != "disable" and Path(file).exists() else ""
+
+
+def _limit_versions(context: ssl.SSLContext, login: Login) -> None:
+    """`ssl_min_protocol_version` and `ssl_max_protocol_version`; below TLS 1.2 we never go."""
+    if login.ssl_min_protocol_version == "TLSv1.3":
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+    else:
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if login.ssl_max_protocol_version == "TLSv1.2":
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+
+
+def _heed_revocations(context: ssl.SSLContext, login: Login, home: Path) -> None:
+    """`sslcrl` and `sslcrldir`, else the list at its usual place; none there is no error, as for libpq."""
+    files = login.sslcrl or ("" if login.sslcrldir else str(home / "root.crl"))
+    file = files if files and Path(files).is_file() else None
+    directory = login.sslcrldir if login.sslcrldir and Path(login.sslcrldir).is_dir() else None
+    if file or directory:
+        context.load_verify_locations(cafile=file, capath=directory)
+        context.verify_flags |= ssl.VerifyFlags.VERIFY_CRL_CHECK_CHAIN
 
 
 def cancel(login: Login, pid: int, secret: bytes) -> None:

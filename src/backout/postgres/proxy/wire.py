@@ -10,6 +10,7 @@ from collections import deque
 HIGH_WATER = 256 * 1024
 """Bytes that may wait for a slow reader before we stop reading from the other side."""
 _CHUNK = 64 * 1024
+_GOODBYE_SECONDS = 2.0
 
 
 class Hangup(Exception):
@@ -82,6 +83,17 @@ class Wire:
             self.sock.shutdown(socket.SHUT_RDWR)
         with contextlib.suppress(OSError):
             self.sock.close()
+
+
+def part(sock: socket.socket) -> None:
+    """Close a blocking socket whose peer waits for that. Over TLS with a goodbye: without one the peer takes
+    the end for a torn line, and libpq says that its cancel failed."""
+    with contextlib.suppress(OSError, ValueError):
+        sock.settimeout(_GOODBYE_SECONDS)
+        if isinstance(sock, ssl.SSLSocket):
+            sock.unwrap()
+    with contextlib.suppress(OSError):
+        sock.close()
 
 
 def read_exactly(sock: socket.socket, count: int) -> bytes:
