@@ -6,10 +6,9 @@ import time
 from dataclasses import dataclass
 
 import psycopg
-from psycopg.conninfo import make_conninfo
 
 from backout.ports.migrator import Endpoint
-from backout.postgres.connect import Session, open_session
+from backout.postgres.connect import Session, open_session, to_endpoint
 
 LOCK_NOT_AVAILABLE = "55P03"
 
@@ -46,16 +45,7 @@ def run_through(
     statement_timeout: float,
 ) -> Alone:
     """The same in a transaction of its own through a proxy, which keeps what the statement destroys."""
-    given: dict[str, str | int] = {
-        "host": endpoint.host,
-        "port": endpoint.port,
-        "dbname": endpoint.database,
-        "user": endpoint.user,
-        "password": endpoint.password,
-        "sslmode": "verify-ca" if endpoint.ca_file else "disable",
-        "sslrootcert": str(endpoint.ca_file) if endpoint.ca_file else "",
-    }
-    with open_session(make_conninfo("", **given), application_name) as session:
+    with open_session(to_endpoint(endpoint), application_name) as session:
         limits = _limits(lock_timeout, statement_timeout)
         return _answered(session, (*limits, "BEGIN", statement, "COMMIT"))
 

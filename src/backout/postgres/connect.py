@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+import socket
 from collections.abc import Mapping
 
 import psycopg
@@ -10,6 +12,7 @@ from psycopg.rows import TupleRow
 
 from backout.errors import BackoutError, ConfigurationError, NeighbourUnreachable, Refused, Stopped
 from backout.model.target import SessionIdentity, TargetIdentity
+from backout.ports.migrator import Endpoint
 
 Session = psycopg.Connection[TupleRow]
 
@@ -82,6 +85,48 @@ def with_login(dsn: str, user: str, password: str, database: str) -> str:
     _parts(dsn)
     theirs = {"passfile": None, "sslcert": None, "sslkey": None, "sslpassword": None, "options": None}
     return make_conninfo(dsn, user=user, password=password, dbname=database, **theirs)
+
+
+# libpq refuses these when they are given and empty; `service` would name one that is not there.
+_NEVER_EMPTY = ("service", "min_protocol_version", "max_protocol_version")
+
+
+def to_endpoint(endpoint: Endpoint) -> str:
+    """The connection string of a proxy of ours, for sessions of this process.
+
+    Every parameter is in it, so that no PG* variable leads elsewhere (PGHOSTADDR!) or demands what only the
+    production has (PGSSLNEGOTIATION, PGCHANNELBINDING, PGREQUIREAUTH, a list of revoked certificates).
+    """
+    defaults = {
+        option.keyword.decode(): (option.compiled or b"").decode()
+        for option in psycopg.pq.Conninfo.get_defaults()
+        if option.envvar
+    }
+    for name in _NEVER_EMPTY:
+        defaults.pop(name, None)
+    given: dict[str, str | int] = {
+        "host": endpoint.host,
+        "hostaddr": _address(endpoint.host),
+        "port": endpoint.port,
+        "dbname": endpoint.database,
+        "user": endpoint.user,
+        "password": endpoint.password,
+        "sslmode": "verify-full" if endpoint.ca_file else "disable",
+        "sslrootcert": str(endpoint.ca_file or ""),
+        "sslcrl": str(endpoint.crl_file or ""),
+        "sslcertmode": "disable",
+        "require_auth": "scram-sha-256",
+        "client_encoding": "UTF8",
+        "connect_timeout": 10,
+    }
+    return make_conninfo("", **(defaults | given))
+
+
+def _address(host: str) -> str:
+    try:
+        return str(ipaddress.ip_address(host))
+    except ValueError:
+        return str(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0])
 
 
 def open_session(

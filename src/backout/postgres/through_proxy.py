@@ -6,8 +6,10 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from backout.errors import BackoutError
 from backout.model.statement import Statement
 from backout.ports.migrator import Migrator, ToolResult, Verb
+from backout.ports.world import World
 from backout.postgres.proxy.policy import Policy
 from backout.postgres.proxy.seen import Refusal, SeenCommit, SeenSession, SeenStatement
 from backout.postgres.proxy.server import Proxy
@@ -21,6 +23,13 @@ class ToolRun:
     result: ToolResult
     sessions: tuple[SeenSession, ...]
     refusals: tuple[Refusal, ...]
+
+    @property
+    def refusal(self) -> Refusal | None:
+        """What the proxy refused last. A visitor that would not have our certificate counts only where nobody
+        came in: many clients try without TLS then."""
+        counted = [r for r in self.refusals if r.what != "tls" or not self.sessions]
+        return counted[-1] if counted else None
 
     @property
     def commits(self) -> tuple[SeenCommit, ...]:
@@ -71,15 +80,39 @@ def _book_keeping(statement: Statement, history: str) -> bool:
     return statement.tag == "CREATE SCHEMA" and "if not exists" in statement.text.lower()
 
 
-def drive(migrator: Migrator, verb: Verb, dsn: str, policy: Policy, application_name: str) -> ToolRun:
+def drive_on_copy(world: World, verb: Verb, dsn: str, policy: Policy, application_name: str) -> ToolRun:
+    """The same as `drive` on a copy: towards the tool there is TLS if production speaks it, whatever the
+    server of the copy does. So a tool that insists on it is tried as it will run."""
+    tls = _speaks_tls(world, application_name)
+    return drive(world.migrator, verb, dsn, policy, application_name, tls=tls)
+
+
+def _speaks_tls(world: World, name: str) -> bool:
+    try:
+        with world.databases.operate(name) as session:
+            return session.pgconn.ssl_in_use
+    except BackoutError:
+        return False  # a copy can be worked on while production is not there
+
+
+def drive(
+    migrator: Migrator,
+    verb: Verb,
+    dsn: str,
+    policy: Policy,
+    application_name: str,
+    *,
+    tls: bool | None = None,
+) -> ToolRun:
     """Open the proxy towards `dsn`, point the tool at it, run `verb`, close everything.
 
-    `verb` gets the environment and is one of the adapter's verbs. Raises what a login or the start of
-    the tool raises; a tool that fails is a result, not an error.
+    `tls` says whether there is TLS towards the tool; None = if the server speaks it. `verb` gets the
+    environment and is one of the adapter's verbs. Raises what a login or the start of the tool raises; a
+    tool that fails is a result, not an error.
     """
     with (
         tempfile.TemporaryDirectory(prefix="backout-tool-") as private,
-        Proxy(policy, Upstream(dsn, application_name)) as proxy,
+        Proxy(policy, Upstream(dsn, application_name), tls=tls) as proxy,
     ):
         environment = migrator.redirect(proxy.endpoint, Path(private))
         result = verb(environment)

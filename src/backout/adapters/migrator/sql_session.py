@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import os
 import socket
 import threading
@@ -14,9 +13,9 @@ from typing import Any
 import psycopg
 from psycopg import Connection
 
-from backout.adapters.migrator import child
 from backout.errors import NeighbourUnreachable
 from backout.ports.migrator import Endpoint, ToolResult
+from backout.postgres.connect import to_endpoint
 
 _PATIENCE_AFTER_CANCEL = 3.0
 
@@ -29,23 +28,11 @@ class TransactionLost(Exception):
 def opened(endpoint: Endpoint) -> Iterator[Connection[Any]]:
     """An autocommit session with the role's own settings: the scripts rely on its search path.
 
-    Every parameter is given, so that no PG* variable of this process (PGHOSTADDR!) leads elsewhere.
     Raises `NeighbourUnreachable`.
     """
     try:
         connection: Connection[Any] = psycopg.connect(
-            host=endpoint.host,
-            hostaddr=_address(endpoint.host),
-            port=endpoint.port,
-            dbname=endpoint.database,
-            user=endpoint.user,
-            password=endpoint.password,
-            sslmode=child.sslmode_of(endpoint),
-            sslrootcert=str(endpoint.ca_file) if endpoint.ca_file else "",
-            gssencmode="disable",
-            options="",
-            client_encoding="UTF8",
-            connect_timeout=10,
+            to_endpoint(endpoint),
             autocommit=True,
             prepare_threshold=None,
         )
@@ -59,13 +46,6 @@ def opened(endpoint: Endpoint) -> Iterator[Connection[Any]]:
         ) from None
     with contextlib.closing(connection):
         yield connection
-
-
-def _address(host: str) -> str:
-    try:
-        return str(ipaddress.ip_address(host))
-    except ValueError:
-        return str(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0])
 
 
 def run(

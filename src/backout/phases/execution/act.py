@@ -194,7 +194,7 @@ def _raise_if_untouched(world: World, proposal: Proposal, ran: ToolRun, sight: S
     """A down that did not commit leaves the step without effect: say why, and let it be tried again."""
     if decide.outcome(sight, proposal) is not Outcome.UNTOUCHED:
         return
-    refusal = ran.refusals[-1] if ran.refusals else None
+    refusal = ran.refusal
     intact = "schema and data; the down rolled back, nothing of ours is left"
     again = f"backout resume {proposal.incident}"
     if refusal is not None and refusal.what == "lock_timeout":
@@ -207,6 +207,13 @@ def _raise_if_untouched(world: World, proposal: Proposal, ran: ToolRun, sight: S
             where=world.target,
             intact=intact,
             next=f"raise budgets.disk in backout.toml, then: backout propose {proposal.incident}",
+        )
+    if refusal is not None and refusal.what in ("login", "tls"):
+        raise Refused(
+            f"the proxy did not let the tool in: {refusal.detail}",
+            where=world.target,
+            intact=intact,
+            next=f"let it take its connection from the environment alone, then: {again}",
         )
     if refusal is not None:
         raise Refused(

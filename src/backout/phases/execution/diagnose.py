@@ -29,8 +29,8 @@ def of(world: World, ran: ToolRun, name: str) -> Diagnostics:
 
 def message(ran: ToolRun) -> str:
     """Why it failed, in a line: the proxy's refusal, the server's error, or the tool's last words."""
-    if ran.refusals:
-        return ran.refusals[-1].detail
+    if ran.refusal is not None:
+        return ran.refusal.detail
     error = ran.first_error()
     if error is not None:
         return error.error

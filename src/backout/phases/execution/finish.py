@@ -247,6 +247,6 @@ def _keeping(run: Run, world: World, proposal: Proposal, statement: str, name: s
         return ToolResult(0 if ended[-1].done else 1, ended[-1].error, ended[-1].seconds)
 
     ran = drive(world.migrator, send, world.databases.operate_dsn(), policy, name)
-    if ran.refusals and ended[-1].done:
-        return Alone(ended[-1].seconds, ran.refusals[-1].sqlstate, ran.refusals[-1].detail)
+    if ran.refusal is not None and ended[-1].done:
+        return Alone(ended[-1].seconds, ran.refusal.sqlstate, ran.refusal.detail)
     return ended[-1]

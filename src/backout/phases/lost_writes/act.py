@@ -39,7 +39,7 @@ from backout.postgres.repair.effect import Copies
 from backout.postgres.repair.live import Marks
 from backout.postgres.roles import acting_dsn
 from backout.postgres.stage import Stage, copy_dsn, server_of
-from backout.postgres.through_proxy import drive
+from backout.postgres.through_proxy import drive_on_copy
 
 COPY_LEASE = timedelta(hours=24)
 _TOOL_DEADLINE = 1800.0
@@ -159,7 +159,7 @@ def _drive(world: World, dsn: str, acting: str, verb: str, count: int, name: str
         command = world.migrator.apply if verb == "apply" else world.migrator.unapply
         return command(count, environment, _TOOL_DEADLINE)
 
-    drive(world.migrator, work, acting, RECORD_ONLY, name)
+    drive_on_copy(world, work, acting, RECORD_ONLY, name)
 
 
 def _history_must(world: World, dsn: str, found: Triage, name: str, *, present: bool) -> None:

@@ -29,7 +29,7 @@ from backout.postgres.marks import require_marker
 from backout.postgres.proxy.kept_tables import ensure_schema
 from backout.postgres.proxy.policy import RECORD_ONLY, GatePlan, KeepPlan, Policy, PreCopy
 from backout.postgres.stage import Stage, before_dsn, server_of
-from backout.postgres.through_proxy import ToolRun, drive
+from backout.postgres.through_proxy import ToolRun, drive_on_copy
 
 _TOOL_DEADLINE = 1800.0
 
@@ -106,7 +106,7 @@ def _tool(stage: Stage, database: str, plan: Plan, policy: Policy) -> ToolRun:
 
     with stage.session(database) as session:
         require_marker(session)
-    return drive(stage.world.migrator, unapply, stage.tool_dsn(database), policy, stage.name)
+    return drive_on_copy(stage.world, unapply, stage.tool_dsn(database), policy, stage.name)
 
 
 def _first_pass(stage: Stage, database: str, plan: Plan, history_table: str) -> Pass:
@@ -122,6 +122,8 @@ def _first_pass(stage: Stage, database: str, plan: Plan, history_table: str) -> 
 
 def _failure(stage: Stage, database: str, plan: Plan, ran: ToolRun) -> str:
     """Why the down did not happen. The history of the clone decides, never the tool's exit code."""
+    if not ran.sessions and ran.refusal is not None:
+        return f"the proxy did not let the tool in: {ran.refusal.detail}"
     if not ran.sessions:
         words = ran.result.output.strip().splitlines()
         return f"the tool never came to the proxy: {words[-1][:200] if words else 'it said nothing'}"
@@ -130,8 +132,8 @@ def _failure(stage: Stage, database: str, plan: Plan, ran: ToolRun) -> str:
     still = [name for name in plan.migrations if name in names]
     if not still:
         return ""
-    if ran.refusals:
-        return ran.refusals[-1].detail
+    if ran.refusal is not None:
+        return ran.refusal.detail
     error = ran.first_error()
     if error is not None:
         return f"{error.error} ({error.sqlstate}) in: {error.statement.summary or error.statement.text[:120]}"
@@ -202,7 +204,7 @@ def _schema_after(stage: Stage, database: str, plan: Plan, history: frozenset[st
     def apply(environment: ToolEnvironment) -> ToolResult:
         return stage.world.migrator.apply(len(plan.migrations), environment, _TOOL_DEADLINE)
 
-    drive(stage.world.migrator, apply, stage.tool_dsn(database), RECORD_ONLY, stage.name)
+    drive_on_copy(stage.world, apply, stage.tool_dsn(database), RECORD_ONLY, stage.name)
     with stage.session(database) as session:
         again = read_schema(session)
     same = [name for name, node in files.items() if files_after.get(name) == node]

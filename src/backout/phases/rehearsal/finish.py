@@ -30,7 +30,7 @@ from backout.postgres.proxy.kept_tables import ensure_schema
 from backout.postgres.proxy.policy import RECORD_ONLY, GatePlan, KeepPlan, Policy
 from backout.postgres.stage import Stage
 from backout.postgres.stand_ins import invalid_indexes, stand_in
-from backout.postgres.through_proxy import ToolRun, drive
+from backout.postgres.through_proxy import ToolRun, drive_on_copy
 from backout.sql.parse import statements
 
 _TOOL_DEADLINE = 1800.0
@@ -205,7 +205,7 @@ def _complete(stage: Stage, database: str, plan: Plan, history_table: str) -> Co
         return stage.world.migrator.apply(1, environment, _TOOL_DEADLINE)
 
     begun = time.monotonic()
-    ran = drive(stage.world.migrator, apply, stage.tool_dsn(database), RECORD_ONLY, stage.name)
+    ran = drive_on_copy(stage.world, apply, stage.tool_dsn(database), RECORD_ONLY, stage.name)
     return Completed(
         ran.writing(history_table), _not_applied(stage, database, plan, ran), time.monotonic() - begun
     )
@@ -255,7 +255,7 @@ def _keeping(stage: Stage, database: str, policy: Policy, step: str) -> None:
         )
         return ToolResult(0 if one.done else 1, one.error, one.seconds)
 
-    drive(stage.world.migrator, send, stage.tool_dsn(database), policy, stage.name)
+    drive_on_copy(stage.world, send, stage.tool_dsn(database), policy, stage.name)
 
 
 def _finish(ground: Ground, between: str) -> Finish:

@@ -27,7 +27,7 @@ from backout.postgres.names import copy_database
 from backout.postgres.proxy.policy import RECORD_ONLY
 from backout.postgres.roles import acting_dsn
 from backout.postgres.source_facts import read_source_facts
-from backout.postgres.through_proxy import ToolRun, drive
+from backout.postgres.through_proxy import ToolRun, drive_on_copy
 
 DEADLINE = 120.0
 """Seconds that one start of the tool may take here."""
@@ -54,7 +54,7 @@ class Bench:
 
     def drive(self, verb: Callable[[ToolEnvironment], ToolResult]) -> ToolRun:
         """Run one verb of the tool here, recorded."""
-        return drive(self.world.migrator, verb, self._dsn, RECORD_ONLY, self.name)
+        return drive_on_copy(self.world, verb, self._dsn, RECORD_ONLY, self.name)
 
     @contextmanager
     def session(self) -> Iterator[Session]:
