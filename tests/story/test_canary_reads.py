@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -16,6 +18,7 @@ from backout.model.check import Check
 from backout.postgres import readers
 from tests.story.anew import Shop, Writers, shop
 from tests.story.harness import in_background
+from tests.story.test_killed import backout
 from tests.story.test_restore_and_cut_over import armed, nothing_is_lost, propose, run
 
 pytestmark = pytest.mark.slow
@@ -127,6 +130,28 @@ def test_a_check_that_fails_on_the_restored_side_stops_before_anything_moves(wit
     ledger = writers.stop()
     assert ledger.errors == []
     nothing_is_lost(with_readers, ledger)
+
+
+def test_readers_of_a_killed_run_are_dismissed_by_one_that_lets_none_in(with_readers: Shop, capsys):
+    made = with_readers.made
+    armed(made, capsys)
+    with_readers.migrate()
+    incident = made.open()
+    _, of_b = propose(made, incident)
+    made.approve(incident, strategy="B", accepts=of_b.accept_by_name)
+    process = backout(made, "run", incident, "--watch", "0")
+    connection_string(with_readers, threading.Event())
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    incidents.canary_for(made.desk(), incident, 0.0)
+    ran = run(made, incident)
+    assert ran.anew is not None and ran.anew.canary_reads is None
+    assert list(made.state.rglob("*.canary")) == []
+    with with_readers.on_new() as session:
+        there = session.execute(
+            "SELECT count(*) FROM pg_roles WHERE rolname = %s", (readers.ROLE,)
+        ).fetchone()
+    assert there == (0,)
 
 
 def _fails(check: Check) -> bool:

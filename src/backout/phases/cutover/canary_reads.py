@@ -9,12 +9,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Protocol
 
 from backout.errors import Stopped
 from backout.model.check import Check, CheckState
 from backout.model.restore import CanaryReads, RestorePlan
-from backout.ports.run import Run
+from backout.ports.run import Run, Standing
 from backout.ports.world import NewPlace, Session, World
 from backout.postgres import readers
 from backout.postgres.connect import open_session, with_address, with_login
@@ -46,6 +47,8 @@ def watch(
     """
     seconds = wanted(run, plan)
     if seconds <= 0:
+        if run.standing(STEP) is Standing.IN_DOUBT:  # a process that was killed has let them in
+            _dismiss(run, world, plan)
         return None
     return run.step(STEP, CanaryReads, lambda _: _watch(run, world, plan, follower, ask, seconds))
 
@@ -90,10 +93,8 @@ def _watch(
 def _admitted(run: Run, world: World, plan: RestorePlan) -> Iterator[Session]:
     place = world.place
     assert place is not None, "the ground of the cutover stands on it"
-    file = world.instances / f"{run.incident}.canary"
-    new = copy_dsn(world, plan.new.database, plan.new.instance)
-    with open_session(new, f"backout/{run.incident}/canary") as session:
-        make_writable(session)
+    file = _file(run, world)
+    with _door(run, world, plan) as session:
         try:
             dsn = _let_in(session, place, plan)
             write_private(file, f"{dsn}\n")
@@ -103,6 +104,25 @@ def _admitted(run: Run, world: World, plan: RestorePlan) -> Iterator[Session]:
         finally:
             file.unlink(missing_ok=True)
             readers.dismiss(session)
+
+
+def _dismiss(run: Run, world: World, plan: RestorePlan) -> None:
+    _file(run, world).unlink(missing_ok=True)
+    with _door(run, world, plan) as session:
+        readers.dismiss(session)
+
+
+@contextmanager
+def _door(run: Run, world: World, plan: RestorePlan) -> Iterator[Session]:
+    """Our own way into the new side, past its read-only default."""
+    new = copy_dsn(world, plan.new.database, plan.new.instance)
+    with open_session(new, f"backout/{run.incident}/canary") as session:
+        make_writable(session)
+        yield session
+
+
+def _file(run: Run, world: World) -> Path:
+    return world.instances / f"{run.incident}.canary"
 
 
 def _let_in(session: Session, place: NewPlace, plan: RestorePlan) -> str:
