@@ -71,6 +71,8 @@ def test_every_value_of_the_nightly_dump_is_back_marked_and_rows_newer_than_it_a
     assert (code, option["verdict"]) == (4, "possible")
     assert f"as of {TAKEN}, up to an unknown number of transactions stale" in option["reason"]
     approve_by_name(made, capsys, proposed["next"])
+    (rehearsed,) = [r for r in proposed["rehearsals"] if r["strategy"] == "D"]
+    assert {x["values"]["basis"] for x in rehearsed["losses"] if x["by"] == "up"} == {"stale"}, "never exact"
     code, ran, err = made.cli(capsys, "run", "--application", "v41", "--watch", "0s")
     assert code == 0, (ran, err)
     assert ran["repaired"]["label"].startswith(f"as of {TAKEN}")
@@ -107,3 +109,16 @@ def test_a_backup_that_changed_since_it_was_adopted_is_refused(
     code, document, _ = heroes16.cli(capsys, "propose", incident)
     assert code == 3
     assert "is not the backup any more that was adopted" in document["what"]
+
+
+def test_a_backup_adopted_in_an_incident_leads_on_to_its_next_proposal(
+    heroes16: World, capsys: pytest.CaptureFixture[str]
+):
+    made = heroes16
+    names_world(made)
+    path = nightly(made)
+    apply_names(made)
+    code, opened, _ = made.cli(capsys, "open", "--symptom", "names are missing")
+    assert code == 0
+    code, adopted, err = made.cli(capsys, "snapshot", "adopt", path, "--taken-at", TAKEN)
+    assert (code, adopted["next"]) == (0, f"backout propose {opened['incident']['id']}"), err

@@ -78,7 +78,13 @@ def adopt(desk: Desk, target: str | None, path: Path, taken_at: str) -> Snapshot
         exercise = desk.new_incident(name, world.environment, "snapshot", prefix="exc")
         proven = adopt_snapshot(desk.story(exercise.id), world, path.resolve(), taken_at)
         copies.give_up(desk, exercise.id, name)
-    return SnapshotAnswer(proven.snapshot, proven.proof, "nothing")
+    return SnapshotAnswer(proven.snapshot, proven.proof, _after_adopting(desk, name))
+
+
+def _after_adopting(desk: Desk, target: str) -> str:
+    """In an incident the backup is there to be proposed from; the newest one that waits for it."""
+    waiting = [i for i in desk.open_incidents() if desk.incident(i).target == target]
+    return f"backout propose {waiting[-1]}" if waiting else "nothing"
 
 
 def listing(desk: Desk, target: str | None) -> SnapshotList:

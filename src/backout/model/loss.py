@@ -13,6 +13,8 @@ class Basis(StrEnum):
     """Both sides were seen."""
     AT_MOST = "at_most"
     """An upper bound: rows whose xmin is neither the migration's nor older."""
+    STALE = "stale"
+    """Counted in a state older than the migration: what was written in between is in no count."""
     UNKNOWN = "unknown"
 
 

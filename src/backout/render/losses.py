@@ -73,7 +73,8 @@ def _way_back(losses: tuple[Loss, ...]) -> str:
     if not back:
         return ""
     told = "all" if len(back) == len(losses) else words.figure(values(back))
-    return f", {told} brought back by the repair"
+    known = " that the copy holds" if values(back).basis is Basis.STALE else ""
+    return f", {told}{known} brought back by the repair"
 
 
 def _lines(losses: tuple[Loss, ...], committed: str | None, style: Style) -> list[str]:

@@ -64,14 +64,16 @@ def few(names: Sequence[str], most: int = 8) -> str:
 
 
 def figure(value: Figure) -> str:
-    """A count with its basis as one phrase: `1,780`, `at most 51`, `unknown`."""
+    """A count with its basis as one phrase: `1,780`, `at most 51`, `1,780 (stale)`, `unknown`."""
     if value.basis is Basis.UNKNOWN or value.count is None:
         return "unknown"
+    if value.basis is Basis.STALE:
+        return f"{value.count:,} (stale)"
     return f"at most {value.count:,}" if value.basis is Basis.AT_MOST else f"{value.count:,}"
 
 
 def basis(value: Figure) -> str:
-    """The word that stands beside a figure: `exact`, `at most` or `unknown`."""
+    """The word that stands beside a figure: `exact`, `at most`, `stale` or `unknown`."""
     return value.basis.value.replace("_", " ")
 
 
@@ -81,6 +83,8 @@ def total(figures: Iterable[Figure]) -> Figure:
     if any(value.count is None for value in values):
         return Figure.unknown()
     summed = sum(value.count or 0 for value in values)
+    if any(value.basis is Basis.STALE for value in values):
+        return Figure(summed, Basis.STALE)
     bounded = any(value.basis is Basis.AT_MOST for value in values)
     return Figure.at_most(summed) if bounded else Figure.exact(summed)
 

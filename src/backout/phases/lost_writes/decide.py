@@ -9,10 +9,10 @@ from graphlib import CycleError, TopologicalSorter
 
 from backout.merge import schema_map
 from backout.model.check import Check, CheckState
-from backout.model.loss import DestroyedBy, Loss
+from backout.model.loss import Basis, DestroyedBy, Figure, Loss
 from backout.model.mapping import Mapping
 from backout.model.plan import Rehearsal, Strategy
-from backout.model.repair import RepairColumn, RepairDone, Repaired, RepairPlan, RepairTable
+from backout.model.repair import RepairColumn, RepairDone, Repaired, RepairPlan, RepairTable, Source
 from backout.postgres.catalog import Column, Schema, Table, keys_of
 
 
@@ -162,11 +162,23 @@ def repaired(down: Rehearsal, plan: RepairPlan, reach: Repairable, wrong: int) -
     return replace(
         down,
         strategy=Strategy.D,
-        losses=tuple(replace(loss, brought_back=_brought_back(loss, reachable)) for loss in down.losses),
+        losses=tuple(_with_repair(loss, reachable, plan.source) for loss in down.losses),
         repair=plan,
         seconds=round(down.seconds + plan.seconds, 2),
         not_measured=(*down.not_measured, *_notes(plan, reach)),
     )
+
+
+def _with_repair(loss: Loss, reachable: Dictionary[str, set[str]], source: Source) -> Loss:
+    """A loss of the up with its way back. Counted in a copy that is not exact, no figure of it is exact."""
+    back = _brought_back(loss, reachable)
+    if source.exact or loss.by is not DestroyedBy.UP:
+        return replace(loss, brought_back=back)
+    return replace(loss, brought_back=back, values=_stale(loss.values), rows=_stale(loss.rows))
+
+
+def _stale(figure: Figure) -> Figure:
+    return figure if figure.count is None else Figure(figure.count, Basis.STALE)
 
 
 def _brought_back(loss: Loss, reachable: Dictionary[str, set[str]]) -> bool:
