@@ -80,6 +80,7 @@ def test_a_dsn_that_cannot_be_parsed_is_not_shown(
 def test_no_migration_of_this_name(names: World, capsys: pytest.CaptureFixture[str]):
     code, document, _ = refused(names, capsys, "open", "--migration", "nothing-like-it")
     assert (code, document["error"]) == (2, "UnknownName")
+    assert document["next"].startswith("backout open --migration ")
     assert "20240201000000" in document["next"]
 
 
@@ -125,6 +126,19 @@ def test_two_operators_at_once(names: World, capsys: pytest.CaptureFixture[str])
         code, document, _ = refused(names, capsys, "propose", incident)
     assert code == 3
     assert "another command is at work" in document["what"]
+
+
+def test_two_people_open_an_incident_for_one_bad_migration(names: World, capsys: pytest.CaptureFixture[str]):
+    first = names.cli(capsys, "open", "--symptom", "sign-ups fail")[1]
+    assert first["also_open"] == []
+    second = names.cli(capsys, "open", "--symptom", "names are gone")[1]
+    assert second["also_open"] == [first["incident"]["id"]]
+    told = refused(names, capsys, "propose")[1]
+    assert told["next"].startswith("backout status, then the same command with one of: inc-")
+    doubled = second["incident"]["id"]
+    assert names.cli(capsys, "close", doubled, "--reason", "doubled")[0] == 0
+    code, third, _ = names.cli(capsys, "status")
+    assert (code, third["next"]) == (0, f"backout propose {first['incident']['id']}")
 
 
 def test_the_journal_cannot_be_written(names: World, capsys: pytest.CaptureFixture[str]):

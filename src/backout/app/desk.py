@@ -154,12 +154,13 @@ class Desk:
         if len(ids) == 1:
             return ids[0]
         elsewhere = len(self.open_incidents()) - len(ids)
+        named = f"backout status, then the same command with one of: {', '.join(ids)}"
         others = f" in this project; {elsewhere} in others" if elsewhere else ""
         raise UnknownName(
             f"no incident is open{others}" if not ids else "several incidents are open; name one",
             where=str(self.app.state),
             intact="everything; only the journal was read",
-            next="backout open" if not ids else f"one of: {', '.join(ids)}",
+            next=named if ids else "backout open",
         )
 
     def open_here(self) -> tuple[str, ...]:

@@ -50,6 +50,7 @@ def open_incident(desk: Desk, asked: Asked) -> Opened:
     target = desk.app.target_name(asked.target)
     world = desk.app.world(target)
     with lock.worker(desk.app.state, "open", desk.actor):
+        also_open = tuple(i for i in desk.open_here() if desk.incident(i).target == target)
         incident = desk.new_incident(
             *(target, world.environment, asked.symptom),
             migrations=asked.migrations,
@@ -60,7 +61,7 @@ def open_incident(desk: Desk, asked: Asked) -> Opened:
         try:
             back_out(desk.story(incident.id), world, incident)
         except Waiting as waiting:
-            return Opened(incident, desk.need(incident.id, "triage.find", Triage), waiting.next)
+            return Opened(incident, desk.need(incident.id, "triage.find", Triage), waiting.next, also_open)
         except Exception as error:  # triage only read, whatever stopped it
             told = error if isinstance(error, BackoutError) else explained(error)
             desk.record(incident.id, EntryKind.DECISION, "close", {"reason": told.what})

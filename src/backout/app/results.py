@@ -27,6 +27,8 @@ class Opened:
     incident: Incident
     triage: Triage
     next: str
+    also_open: tuple[str, ...] = ()
+    """Incidents of the same target that were open before this one: somebody may be at it already."""
 
 
 @dataclass(frozen=True, slots=True)

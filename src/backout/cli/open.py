@@ -39,6 +39,13 @@ def open_(
         opened = open_incident(desk, Asked(target, tuple(migration or ()), last, symptom, alert, ticket))
     emit(
         opened,
-        lambda style: open_screen(opened.incident, opened.triage, style=style, now=now(), next=opened.next),
+        lambda style: open_screen(
+            opened.incident,
+            opened.triage,
+            style=style,
+            now=now(),
+            next=opened.next,
+            also_open=opened.also_open,
+        ),
         as_json=as_json,
     )

@@ -157,7 +157,7 @@ def _resolve(name: str, known: Sequence[str]) -> str:
         what,
         where="the history and the migrations directory",
         intact="everything; the database was only read",
-        next=f"one of: {', '.join(near)}",
+        next=f"backout open --migration NAME, with one of: {', '.join(near) or 'none is known'}",
     )
 
 

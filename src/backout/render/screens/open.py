@@ -23,8 +23,17 @@ _STATES = {
 }
 
 
-def screen(incident: Incident, triage: Triage, *, style: Style, now: datetime, next: str = "") -> str:
-    """What `open` found, for somebody who must decide within ten minutes. `now` dates the spans."""
+def screen(
+    incident: Incident,
+    triage: Triage,
+    *,
+    style: Style,
+    now: datetime,
+    next: str = "",
+    also_open: tuple[str, ...] = (),
+) -> str:
+    """What `open` found, for somebody who must decide within ten minutes. `now` dates the spans;
+    `also_open` are the incidents of the same target that somebody had opened before."""
     place = Place(
         incident.target, incident.environment, triage.identity.target, not triage.identity.in_recovery
     )
@@ -39,8 +48,20 @@ def screen(incident: Incident, triage: Triage, *, style: Style, now: datetime, n
     lines += _above(triage, style)
     lines += _blockers(triage, style)
     lines += _writes_go_on(incident, triage, style)
+    lines += _doubled(incident, also_open, style)
     lines += hanging("", f"Nothing changed. {_notice(incident, now)}", style)
     return page(lines, next or f"backout snapshot prove {incident.id}", style)
+
+
+def _doubled(incident: Incident, also_open: tuple[str, ...], style: Style) -> list[str]:
+    """Two people typed `open` for one bad migration: from now on every verb would ask for a name."""
+    if not also_open:
+        return []
+    told = (
+        f"{', '.join(also_open)}, of the same target; where it is the same trouble:"
+        f" backout close {incident.id} --reason doubled"
+    )
+    return hanging("  also open  ", told, style)
 
 
 def _rows(incident: Incident, triage: Triage, now: datetime) -> list[tuple[str, str]]:
