@@ -92,7 +92,8 @@ def _no_repair(rehearsed: Rehearsal | None, no_backup: str) -> str:
     if rehearsed is not None and rehearsed.succeeded and not given_up(rehearsed.losses):
         return "nothing to repair"
     why = f"; not from the base backup: {no_backup}" if no_backup else ""
-    return f"no snapshot from before the migration is at hand{why}"
+    adopt = "; a dump of that time serves too: backout snapshot adopt FILE"
+    return f"no snapshot from before the migration is at hand{why}{adopt}"
 
 
 def _missing(strategy: Strategy, what: str) -> Option:
