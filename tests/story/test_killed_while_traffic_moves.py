@@ -300,6 +300,9 @@ def test_killed_at_every_entry(
         story = begun(made, capsys)
         if verb == "propose":
             missed = [point for point in points if story.until("propose", at=point) != {}]
+            if not proposals_of(story):
+                assert story.ended("propose")[0] == 4
+            assert any(p.restore is not None for p in proposals_of(story)), proposed(story)
             accepts = next(p.accept_by_name for p in proposals_of(story) if p.restore is not None)
             made.made.approve(story.incident, strategy="B", accepts=accepts)
         else:
@@ -326,5 +329,9 @@ def undisturbed(story: Story) -> dict[str, list[Point]]:
 
 
 def proposals_of(story: Story) -> tuple[Proposal, ...]:
-    found = story.shop.made.desk().result(story.incident, "strategy.propose", Proposals)
+    found = proposed(story)
     return found.proposals if found is not None else ()
+
+
+def proposed(story: Story) -> Proposals | None:
+    return story.shop.made.desk().result(story.incident, "strategy.propose", Proposals)

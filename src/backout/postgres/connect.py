@@ -115,7 +115,7 @@ def to_endpoint(endpoint: Endpoint) -> str:
         "sslrootcert": str(endpoint.ca_file or ""),
         "sslcrl": str(endpoint.crl_file or ""),
         "sslcertmode": "disable",
-        "require_auth": "scram-sha-256",
+        "require_auth": "scram-sha-256,none",  # none: a server that trusts whoever comes
         "client_encoding": "UTF8",
         "connect_timeout": 10,
     }

@@ -256,16 +256,29 @@ def start(layout: Layout, *, timeout: float = 60) -> None:
     """Start the server and wait until it answers; a running one is left alone."""
     if is_running(layout):
         return
+    before = _size(log_of(layout))
     done = _pg_ctl_start(layout, ("-w", f"-t{int(timeout)}"), timeout + 10)
     if done.returncode != 0 or not is_running(layout):
-        log = log_of(layout)
-        tail = " / ".join(log.read_text().splitlines()[-3:]) if log.exists() else done.stderr.strip()
         raise NeighbourUnreachable(
-            f"the private server did not start: {tail}",
+            f"the private server did not start: {_said_since(layout, before) or done.stderr.strip()}",
             where=str(layout.data),
             intact="everything; no copy was made",
             next="backout doctor",
         )
+
+
+def _size(log: Path) -> int:
+    return log.stat().st_size if log.exists() else 0
+
+
+def _said_since(layout: Layout, before: int) -> str:
+    """The last lines of its log from byte `before` on; what an earlier start said explains nothing now."""
+    log = log_of(layout)
+    if not log.exists():
+        return ""
+    with log.open("rb") as lines:
+        lines.seek(before)
+        return " / ".join(lines.read().decode(errors="replace").splitlines()[-3:])
 
 
 def launch(layout: Layout) -> None:
