@@ -39,11 +39,18 @@ def good(numbers: Demo, *, errors: int = 0) -> bool:
     return nothing == 0 and seen and numbers.write_pause_ms < PAUSE_LIMIT_MS
 
 
+_LOST_TOLD = 5
+"""So many lost rows are named; one is enough to begin with."""
+
+
 def read(stage: Stage) -> tuple[Written, Found]:
     """Read the ledger back and compare; the application has stopped, so nothing moves any more."""
     written = reckoning.read(stage.place.ledger)
     with stage.session() as session:
-        return written, reckoning.look(session, written, stage.evidence.incident)
+        found = reckoning.look(session, written, stage.evidence.incident)
+    for row in sorted(found.lost)[:_LOST_TOLD]:
+        stage.screen.remark(f"LOST: {reckoning.acknowledged(written, row)}")
+    return written, found
 
 
 def reckon(stage: Stage, written: Written, found: Found) -> Demo:

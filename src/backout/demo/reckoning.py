@@ -128,6 +128,18 @@ class Found:
         return len(self.lost)
 
 
+def acknowledged(written: Written, row: Row) -> str:
+    """A row and what the ledger holds of it last, for whoever looks for a lost write."""
+    table, key = row
+    held: dict[str, Mapping[int, object]] = {
+        "hero_snapshots": written.snapshots,
+        "users": written.visits,
+        "cheers": written.cheers,
+    }
+    when = max((write.at for write in written.writes if write.row == row), default=0.0)
+    return f"{table} {key}, last acknowledged {held[table].get(key)} at {when:.3f}"
+
+
 def look(session: Session, written: Written, incident: str) -> Found:
     """Compare the database with the ledger; reads only."""
     rows: dict[int, tuple[str, int]] = {}
