@@ -48,6 +48,9 @@ def test_an_incident_of_another_project_is_nobodys_here(
     apply_names(heroes16)  # it came back: an alarm there, and none here
     code, answer, err = typed(capsys, other, "update")
     assert (code, answer["what"]) == (2, "no incident is open in this project; 1 in others")
+    text = other.read_text().replace("[channels]", '[channels]\nupdate_every = "1ms"')
+    other.write_text(text)
+    assert typed(capsys, other, "update", "--if-due")[1]["told"] == [], "its own people are told by it"
     assert "ALARM" not in err and "Traceback" not in err
     code, answer, _ = typed(capsys, other, "verify", backed_out)
     assert (code, answer["what"]) == (2, "no target 'heroes'")

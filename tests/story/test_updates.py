@@ -39,6 +39,7 @@ def test_an_update_says_where_the_story_stands_and_is_due_again_later(
     assert "Safe: nothing has been changed; backout has only read." in text
     assert f"Next: backout propose {incident}" in text
     assert text in sent(names)
+    assert names.cli(capsys, "update", incident[:6], "--say", "by the beginning of its name")[0] == 0
     assert names.cli(capsys, "status", incident)[1]["incidents"][0]["acts"] != "priya.raman"
     assert names.cli(capsys, "update", "--if-due")[1]["told"] == []
     configured(names, 'update_every = "1s"')

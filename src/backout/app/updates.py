@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 from backout.app.aftermath import went_back
 from backout.app.desk import Desk
-from backout.app.reading import UPDATE, every, line, update_due
-from backout.app.results import Told, Updates
+from backout.app.reading import UPDATE, every, line
+from backout.app.results import IncidentLine, Told, Updates
 from backout.model.execution import Execution, Outcome
 from backout.model.journal import EntryKind
 from backout.records import codec
@@ -22,36 +22,33 @@ _ENDED = {
 
 def update(desk: Desk, incident_id: str, said: str) -> Updates:
     """Send a status update of one incident: `said`, else where its story stands."""
-    return Updates((_tell(desk, desk.incident(incident_id).id, said),), line(desk, incident_id).next)
+    row = line(desk, desk.incident(incident_id).id)
+    return Updates((_tell(desk, row, said),), row.next)
 
 
 def updates_due(desk: Desk) -> Updates:
-    """Send one for every open incident whose next update is due; made for a clock, and silent otherwise."""
+    """Send one for every open incident of this project whose next update is due; made for a clock, and silent
+    otherwise."""
     now = datetime.now(UTC)
-    told = tuple(_tell(desk, one, "") for one in desk.open_incidents() if _due(desk, one) <= now)
-    return Updates(told, "backout status")
+    rows = [line(desk, incident_id) for incident_id in desk.open_here()]
+    due = (row for row in rows if datetime.fromisoformat(row.update_due) <= now)
+    return Updates(tuple(_tell(desk, row, "") for row in due), "backout status")
 
 
-def _due(desk: Desk, incident_id: str) -> datetime:
-    incident = desk.incident(incident_id)
-    return datetime.fromisoformat(update_due(desk.app, incident, desk.app.journal.read(incident_id)))
-
-
-def _tell(desk: Desk, incident_id: str, said: str) -> Told:
-    row = line(desk, incident_id)
+def _tell(desk: Desk, row: IncidentLine, said: str) -> Told:
     due = datetime.now(UTC) + timedelta(seconds=every(desk.app))
     text = notices.progress(
-        desk.incident(incident_id),
+        desk.incident(row.incident),
         said or row.now,
-        safe=_safe(desk, incident_id),
+        safe=_safe(desk, row.incident),
         acts=row.acts,
         next=row.next,
         next_update=due,
     )
     body = {"text": text, "audience": "stakeholders"}
-    entry = desk.record(incident_id, EntryKind.NOTICE, UPDATE, body)
+    entry = desk.record(row.incident, EntryKind.NOTICE, UPDATE, body)
     desk.teller.notice(text, "stakeholders", entry)
-    return Told(incident_id, text, due.isoformat(timespec="seconds"))
+    return Told(row.incident, text, due.isoformat(timespec="seconds"))
 
 
 def _safe(desk: Desk, incident_id: str) -> str:
