@@ -10,11 +10,9 @@ from backout.errors import ConfigurationError, Refused
 from backout.model.execution import Execution, Outcome
 from backout.model.incident import Incident
 from backout.model.journal import EntryKind
-from backout.phases.containment.act import WORKERS, Containment, Job
+from backout.phases.containment.act import RAMPING, WORKERS, Containment, Job
 from backout.records import codec
 from backout.runbooks import contain as story
-
-RAMPING = "ramping"
 
 
 def contain(desk: Desk, incident_id: str, job: Job) -> Contained:
@@ -59,9 +57,7 @@ def release(desk: Desk, incident_id: str, name: str | None, *, whole: bool = Fal
 
 def told(job: Containment) -> str:
     """`1 of 16 workers, active`: how far its release is, and what was looked at."""
-    if job.state != RAMPING:
-        return job.now
-    return f"{job.running} of {max(job.workers)} workers, {job.now}"
+    return f"{job.progress}, {job.now}" if job.progress else job.now
 
 
 def _require_stable(desk: Desk, incident: Incident, job: Containment) -> None:

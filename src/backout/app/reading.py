@@ -43,7 +43,7 @@ def line(desk: Desk, incident_id: str) -> IncidentLine:
 
 def _stands(job: Containment) -> str:
     """`etl`, or how many of its workers run again."""
-    return f"{job.name}: {job.running} of {max(job.workers)} workers" if job.running else job.name
+    return f"{job.name}: {job.progress}" if job.progress else job.name
 
 
 def _acts(entries: tuple[Entry, ...]) -> str:

@@ -42,15 +42,17 @@ def line(session: Session, key: int, behind: str) -> Iterator[None]:
             waiting.join(_LOOK_SECONDS)
 
 
-def await_line(session: Session, key: int, name: str, seconds: float) -> None:
+def await_line(session: Session, key: int, name: str, seconds: float) -> bool:
     """Return when the session called `name` has the lock or waits for it; at once when there is no such
-    session, and after `seconds` in any case."""
+    session, and after `seconds` in any case. Whether there is nothing left to wait for."""
     given_up = time.monotonic() + seconds
     with suppress(psycopg.Error):
         while not _holds(session, key, name, granted=False) and time.monotonic() < given_up:
             if session.execute(_THERE, (name,)).fetchone() != (True,):
-                return
+                return True
             time.sleep(_LOOK_SECONDS / 5)
+        return time.monotonic() < given_up
+    return False
 
 
 def _stand(session: Session, key: int, behind: str, over: threading.Event) -> None:

@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 from backout.errors import NeighbourUnreachable
 from backout.ports.run import Run
 
+RAMPING = "ramping"
+
 
 @dataclass(frozen=True, slots=True)
 class Containment:
@@ -32,6 +34,11 @@ class Containment:
     """Workers of each step of the release; empty = all at once."""
     running: int = 0
     """Workers that were started again, where there are steps."""
+
+    @property
+    def progress(self) -> str:
+        """`1 of 16 workers`; empty unless some of them run again and some do not."""
+        return f"{self.running} of {max(self.workers)} workers" if self.state == RAMPING else ""
 
     @property
     def step(self) -> int:
@@ -64,7 +71,7 @@ def release(run: Run, held: Containment, *, whole: bool) -> Containment:
     """Run the way back: the next step of it, or (`whole`) the last one."""
     running = max(held.workers) if whole and held.workers else held.step
     over = running == max(held.workers, default=0)
-    after = replace(held, state="released" if over else "ramping", running=running)
+    after = replace(held, state="released" if over else RAMPING, running=running)
     start = tuple(word.replace(WORKERS, str(running)) for word in held.start)
     return run.step("act", Containment, lambda _: _change(after, start))
 

@@ -126,7 +126,7 @@ def _through_proxy(
         keep=KeepPlan(proposal.keeps, run.incident, rewrites=proposal.rewrites, pre_copies=before),
         gate=GatePlan(proposal.attributes_after, (history,)),
         budgets=proposal.budgets,
-        on_writing=lambda: hold.await_line(world, proposal, run.incident),
+        on_writing=hold.line_awaited(world, proposal, run.incident),
         blockers=lambda pid: looks.blockers(world, pid, attempt.name),
         on_wait=lambda wait: looks.told(run, wait),
     )

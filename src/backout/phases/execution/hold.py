@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 
 from backout.errors import BackoutError
@@ -47,14 +48,21 @@ def behind_the_down(world: World, proposals: Sequence[Proposal], incident: str) 
         yield
 
 
-def await_line(world: World, proposal: Proposal, incident: str) -> None:
-    """Asked before the tool's first write, when it has its lock and no other: whoever is to stand behind it
-    stands there before it can end, however busy this machine is."""
+def line_awaited(world: World, proposal: Proposal, incident: str) -> Callable[[], None]:
+    """To be called before the tool's writes, when it has its lock and no other: whoever is to stand behind it
+    stands there before it can end, however busy this machine is. Once the line stands nobody is asked again.
+    """
     key = _key(world, (proposal,))
-    if key is None:
-        return
-    with suppress(BackoutError), world.databases.operate(f"backout/{incident}/line") as session:
-        advisory.await_line(session, key, _name(incident), _LINE_SECONDS)
+    stands = threading.Event()
+
+    def await_line() -> None:
+        if key is None or stands.is_set():
+            return
+        with suppress(BackoutError), world.databases.operate(f"backout/{incident}/line") as session:
+            if advisory.await_line(session, key, _name(incident), _LINE_SECONDS):
+                stands.set()
+
+    return await_line
 
 
 def _key(world: World, proposals: Sequence[Proposal]) -> int | None:
